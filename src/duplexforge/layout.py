@@ -1,0 +1,125 @@
+"""Every object key of the product, as a function.
+
+Nothing else in the tree joins prefixes. Keys use the alphabet ``A-Z a-z 0-9 . _ -`` and ``/``; whatever comes from outside
+(titles, paths, feed ids) is hashed before it gets here, and :func:`safe_name` refuses the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import langcodes
+
+AUDIO_EXTENSIONS = ("mp3", "m4a", "wav", "flac", "aac", "ogg", "opus", "wma", "webm")
+
+STAGES = ("download", "processing", "upload")
+
+# How episode ids begin, by kind of source; a claim starts its listing at a random place behind one of them.
+ID_KINDS = ("", "file-", "pod-", "url-", "yt-")
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+UNKNOWN_LANGUAGE = "unknown"
+
+
+def safe_name(name: str) -> str:
+    """Return ``name`` when it may stand in a key or file name; ValueError otherwise (path parts, control characters, length)."""
+    if not _SAFE.fullmatch(name) or ".." in name:
+        raise ValueError(f"{name[:80]!r} cannot be part of an object key (letters, digits, '.', '_' and '-', at most 200)")
+    return name
+
+
+def language_subtag(language: str | None) -> str:
+    """Normalise a language name to its primary subtag: ``en-US``, ``eng``, ``EN`` → ``en``; anything else → ``unknown``."""
+    try:
+        tag = langcodes.standardize_tag((language or "").strip(), macro=True)
+    except langcodes.LanguageTagError:
+        return UNKNOWN_LANGUAGE
+    primary = tag.split("-", 1)[0]
+    known = langcodes.tag_is_valid(primary) and primary not in ("und", "mul", "zxx", "mis")
+    return primary if known else UNKNOWN_LANGUAGE
+
+
+def hashed_id(prefix: str, *parts: str) -> str:
+    """``<prefix>-<16 hex digits>`` of the parts; the parts may hold anything, the id is safe and stable."""
+    digest = hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{prefix}-{digest[:16]}"
+
+
+def audio_extension(name: str) -> str | None:
+    """The lower-case audio extension of a file name or key, or None when it has none that we take."""
+    extension = name.rsplit(".", 1)[-1].lower() if "." in name else ""
+    return extension if extension in AUDIO_EXTENSIONS else None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Builds keys below the configured prefixes (each ends with ``/``)."""
+
+    raw: str = "raw_audio/"
+    processed: str = "processed/"
+    tasks: str = "tasks/"
+
+    def raw_record(self, language: str, source: str, episode: str) -> str:
+        """The commit of a downloaded episode: created if absent, names the audio object."""
+        return f"{self.raw}{language_subtag(language)}/{safe_name(source)}/{safe_name(episode)}.json"
+
+    def raw_audio(self, language: str, source: str, episode: str, extension: str, nonce: str = "") -> str:
+        """The audio of an episode; with ``nonce`` the spelling that cannot meet another attempt's bytes."""
+        name = f"{safe_name(episode)}.{safe_name(nonce)}" if nonce else safe_name(episode)
+        return f"{self.raw}{language_subtag(language)}/{safe_name(source)}/{name}.{extension}"
+
+    def todo(self, stage: str, task: str) -> str:
+        """A waiting or running task; stays until the task has ended."""
+        return f"{self.tasks}{stage}_todo/{safe_name(task)}.task"
+
+    def lease(self, stage: str, task: str, attempt: int) -> str:
+        """The claim of one attempt, created by create-if-absent."""
+        return f"{self.tasks}{stage}_in_progress/{safe_name(task)}.{attempt}.lease"
+
+    def completed(self, stage: str, task: str) -> str:
+        """The record of a task that is done."""
+        return f"{self.tasks}{stage}_completed/{safe_name(task)}.task"
+
+    def failed(self, stage: str, task: str) -> str:
+        """The record of a task that is given up, with the reason."""
+        return f"{self.tasks}{stage}_failed/{safe_name(task)}.task"
+
+    def queue_prefix(self, stage: str, state: str) -> str:
+        """The prefix of one state of one queue; ``state`` is todo, in_progress, completed or failed."""
+        return f"{self.tasks}{stage}_{state}/"
+
+    def episode(self, language: str, episode: str) -> str:
+        """The prefix below which everything about a processed episode lies."""
+        return f"{self.processed}{language_subtag(language)}/{safe_name(episode)}/"
+
+    def manifest(self, language: str, episode: str) -> str:
+        """The commit of a processed episode."""
+        return f"{self.episode(language, episode)}manifest.json"
+
+    def attempt(self, language: str, episode: str, attempt: str) -> str:
+        """The prefix of one attempt's files; ``attempt`` carries a nonce."""
+        return f"{self.episode(language, episode)}{safe_name(attempt)}/"
+
+    def batches(self) -> str:
+        """The prefix of batch definitions and their ledger."""
+        return f"{self.tasks}upload_batches/"
+
+    def batch(self, batch: str) -> str:
+        """A frozen batch definition, one JSON line per episode."""
+        return f"{self.batches()}batch_{safe_name(batch)}.jsonl"
+
+    def ledger(self, batch: str) -> str:
+        """The record that a batch was published."""
+        return f"{self.batches()}batch_{safe_name(batch)}.published.json"
+
+
+def shard_stem(language: str, number: int) -> str:
+    """Path of a shard inside the data set without its ending: ``data/en/train-000007``."""
+    return f"data/{language_subtag(language)}/train-{number:06d}"
+
+
+def name_of(key: str) -> str:
+    """The last part of a key without its ending(s): ``tasks/x_todo/a.b.task`` → ``a.b``; leases keep ``<id>.<attempt>``."""
+    return key.rsplit("/", 1)[-1].rsplit(".", 1)[0]

@@ -1,0 +1,20 @@
+"""All Prometheus objects of the roles, in one place.
+
+``health.serve`` exposes them; names are part of what dashboards and KEDA rely on, so they change only with the manifests.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+TASKS = Counter("duplexforge_tasks", "Tasks settled by this worker", ["stage", "outcome", "reason"])
+TASK_SECONDS = Histogram(
+    "duplexforge_task_seconds",
+    "Wall time of one task",
+    ["stage"],
+    buckets=(0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200),
+)
+STAGE_SECONDS = Counter("duplexforge_pipeline_stage_seconds", "Wall seconds spent in a pipeline stage", ["pipeline_stage"])
+AUDIO_HOURS = Counter("duplexforge_audio_hours", "Hours of audio by where they went", ["outcome"])
+LEASES = Gauge("duplexforge_leases", "Leases held by this worker", ["stage"])
+READY = Gauge("duplexforge_ready", "1 when models are loaded and the worker is not draining", ["stage"])

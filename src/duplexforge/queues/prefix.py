@@ -1,0 +1,298 @@
+"""The prefix queue: tasks, leases and outcomes as objects in any store; create-if-absent is its only primitive.
+
+How a claim works, and why a crash anywhere leaves it readable, is told in ``claim`` and in README ("The claim"). Cost of
+the common path: the lease is created, the body read, ``completed`` written, the todo removed: four requests a task, plus
+one listing page for up to a thousand claims.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic
+
+from duplexforge import log
+from duplexforge.config import QueueSettings
+from duplexforge.errors import InputError
+from duplexforge.layout import ID_KINDS, Layout, name_of
+from duplexforge.queues.base import K, QueueStats
+from duplexforge.queues.lease import PrefixLease
+from duplexforge.queues.view import LeaseView, Seen
+from duplexforge.records import Ended, Lease, parse
+from duplexforge.storage import PAGE, Store
+
+_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PUT_THREADS = 16
+_GARBAGE = 64
+
+
+class PrefixQueue(Generic[K]):
+    """A queue of ``model`` tasks for one stage. Safe to share between the threads of one worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        stage: str,
+        model: type[K],
+        settings: QueueSettings,
+        *,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.store, self.layout, self.stage, self.model, self.settings = store, layout, stage, model, settings
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._rng = rng or random.Random()
+        self._view = LeaseView(store, layout, stage)
+        self._page: list[str] = []
+        self._lock = threading.Lock()
+        self._garbage: list[str] = []
+        self._log = log.get("queue", stage=stage)
+
+    # -- putting ---------------------------------------------------------------------------------------------------
+
+    def put(self, task: K) -> bool:
+        """Add a task; False when its id is waiting, running, completed or failed."""
+        if self._ended(task.id):
+            return False
+        if not self.store.put_if_absent(self.layout.todo(self.stage, task.id), task.to_bytes()):
+            return False
+        if self._ended(task.id):
+            # It ended between the two looks, and this todo would run it again.
+            self.store.delete(self.layout.todo(self.stage, task.id))
+            return False
+        return True
+
+    def put_many(self, tasks: Iterable[K]) -> int:
+        """Add tasks in a stream; how many were new. Ids known when it starts are skipped without a request each."""
+        stream = iter(tasks)
+        first = list(itertools.islice(stream, 8))
+        if len(first) < 8:
+            return sum(self.put(task) for task in first)
+        known = {hash(name) for state in ("todo", "completed", "failed") for name in self._ids(state)}
+        added = 0
+        with ThreadPoolExecutor(max_workers=_PUT_THREADS) as pool:
+            rest = itertools.chain(first, stream)
+            while chunk := list(itertools.islice(rest, PAGE)):
+                fresh = [task for task in chunk if hash(task.id) not in known]
+                added += sum(pool.map(self._create, fresh))
+        return added
+
+    def _create(self, task: K) -> bool:
+        return self.store.put_if_absent(self.layout.todo(self.stage, task.id), task.to_bytes())
+
+    def _ended(self, task_id: str) -> str | None:
+        for state, key in (("completed", self.layout.completed), ("failed", self.layout.failed)):
+            if self.store.head(key(self.stage, task_id)):
+                return state
+        return None
+
+    # -- claiming --------------------------------------------------------------------------------------------------
+
+    def claim(self, wait: float = 0.0) -> PrefixLease[K] | None:
+        """Lease the next free task, waiting up to ``wait`` seconds for one.
+
+        A free task has no lease, or one that expired, was released or failed for now. Its next attempt's lease is created
+        if absent: of many claimants one wins. Only then is the body read, so a task that ended meanwhile is seen as gone.
+        """
+        deadline = time.monotonic() + wait
+        pause = 0.1
+        while True:
+            if lease := self._claim_once():
+                return lease
+            self.flush()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            time.sleep(min(left, pause * self._rng.uniform(0.5, 1.0)))
+            pause = min(pause * 2, 5.0)
+
+    def _claim_once(self) -> PrefixLease[K] | None:
+        for task_id in self._candidates():
+            seen = self._view.free(task_id, self.store.now())
+            if seen is not None and (lease := self._try(task_id, seen)):
+                return lease
+        return None
+
+    def _candidates(self) -> Iterator[str]:
+        """Ids worth trying: what is left of the last page, then a fresh page; tasks under a fresh lease come last."""
+        while self._page:
+            with self._lock:
+                task_id = self._page.pop() if self._page else None
+            if task_id and not self._view.fresh(task_id, self.store.now(), self.settings.lease_seconds):
+                yield task_id
+        held = self._refill()
+        while self._page:
+            with self._lock:
+                task_id = self._page.pop() if self._page else None
+            if task_id:
+                yield task_id
+        # Released and failed attempts hide among the fresh leases; their records are read only when nothing else waits.
+        yield from held
+
+    def _refill(self) -> list[str]:
+        self._view.refresh()
+        start = self._rng.choice(ID_KINDS) + "".join(self._rng.choices(_LETTERS, k=2))
+        prefix = self.layout.queue_prefix(self.stage, "todo")
+        page = [name_of(meta.key) for meta in next(self.store.pages(prefix, after=prefix + start), [])]
+        if len(page) < PAGE:
+            page = list(dict.fromkeys([*page, *(name_of(meta.key) for meta in next(self.store.pages(prefix), []))]))
+        self._rng.shuffle(page)
+        now = self.store.now()
+        held = [name for name in page if self._view.fresh(name, now, self.settings.lease_seconds)]
+        with self._lock:
+            self._page = [name for name in page if name not in set(held)]
+        return held
+
+    def _try(self, task_id: str, seen: Seen) -> PrefixLease[K] | None:
+        record = Lease(
+            owner=self.owner,
+            nonce=uuid.uuid4().hex[:8],
+            granted=self.store.now(),
+            length=self.settings.lease_seconds,
+            failures=seen.failures,
+        )
+        attempt = seen.attempt + 1
+        if not self.store.put_if_absent(self.layout.lease(self.stage, task_id, attempt), record.to_bytes()):
+            self._view.taken(task_id, attempt, self.store.now())
+            return None
+        lease = PrefixLease(self, task_id, attempt, record, self.store.find(self.layout.todo(self.stage, task_id)))
+        self._view.taken(task_id, attempt, self.store.now())
+        return lease if self._worth_running(lease, seen) else None
+
+    def _worth_running(self, lease: PrefixLease[K], seen: Seen) -> bool:
+        if lease.body is None:
+            self.discard([self.layout.lease(self.stage, lease.task_id, lease.attempt)])
+            return False
+        # A first attempt cannot meet an end: whoever ends a task removes its todo before its leases.
+        if lease.attempt > 1 and (state := self._ended(lease.task_id)):
+            self._finish(lease.task_id, lease.attempt)
+            self._log.info("finished the cleaning of an ended task", task=lease.task_id, state=state)
+            return False
+        try:
+            limit = lease.task.attempt_limit
+        except InputError as error:
+            lease.fail(error, permanent=True)
+            return False
+        if seen.failures >= limit:
+            lease.give_up(seen.reason or "expired", seen.error or f"the worker vanished {seen.failures} times")
+            return False
+        return True
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def clean(self, task_id: str, attempt: int) -> None:
+        """Remove the todo, then the leases 1 to ``attempt`` of an ended task (in that order, see ``_worth_running``)."""
+        self.store.delete(self.layout.todo(self.stage, task_id))
+        self.store.delete([self.layout.lease(self.stage, task_id, number) for number in range(1, attempt + 1)])
+
+    def _finish(self, task_id: str, attempt: int) -> None:
+        """Clean up after an ended task from outside. Should it be revived in this very moment, its todo is put back."""
+        key = self.layout.todo(self.stage, task_id)
+        body = self.store.find(key)
+        self.clean(task_id, attempt)
+        if body is not None and not self._ended(task_id):
+            self.store.put_if_absent(key, body)
+
+    def discard(self, keys: list[str]) -> None:
+        """Remove lease objects some time soon, many in one request."""
+        with self._lock:
+            self._garbage += keys
+            full = len(self._garbage) >= _GARBAGE
+        if full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Remove the leases that were kept back."""
+        with self._lock:
+            keys, self._garbage = self._garbage, []
+        if keys:
+            self.store.delete(keys)
+
+    close = flush
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def _ids(self, state: str) -> Iterator[str]:
+        return (name_of(meta.key) for meta in self.store.list(self.layout.queue_prefix(self.stage, state)))
+
+    def stats(self) -> QueueStats:
+        """Counts by state. What a crash left half cleaned is counted once, as what it is."""
+        completed = set(self._ids("completed"))
+        failed = set(self._ids("failed")) - completed
+        todo = set(self._ids("todo")) - completed - failed
+        self._view.refresh()
+        now = self.store.now()
+        running = sum(1 for task_id in todo if self._view.running(task_id, now))
+        return QueueStats(len(todo) - running, running, len(completed), len(failed))
+
+    def ended(self, outcome: str) -> Iterator[Ended]:
+        """Records of ``completed`` or ``failed`` tasks in id order, read eight at a time."""
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            for page in self.store.pages(self.layout.queue_prefix(self.stage, outcome)):
+                bodies = pool.map(self.store.find, [meta.key for meta in page])
+                for meta, body in zip(page, bodies, strict=True):
+                    if body is not None:
+                        yield parse(Ended, body, meta.key)
+
+    def dead(self) -> Iterator[Ended]:
+        """Failed tasks that nobody completed."""
+        return (record for record in self.ended("failed") if self._ended(record.id) == "failed")
+
+    # -- mending ---------------------------------------------------------------------------------------------------
+
+    def revive(self, task_id: str) -> bool:
+        """Put a failed task back with a clean count; False when it is not failed (or was completed after all)."""
+        key = self.layout.failed(self.stage, task_id)
+        body = self.store.find(key)
+        if body is None or self._ended(task_id) == "completed":
+            return False
+        record = parse(Ended, body, key)
+        self._view.refresh()
+        self.clean(task_id, self._view.attempts(task_id))
+        task = parse(self.model, json.dumps(record.task).encode(), key)
+        self.store.delete(key)
+        return self.store.put_if_absent(self.layout.todo(self.stage, task_id), task.to_bytes())
+
+    def sweep(self, done: Callable[[K], bool] | None = None) -> int:
+        """Finish what crashes left: todos and leases of ended tasks, failed tasks whose output is committed."""
+        self._view.refresh()
+        completed, failed = set(self._ids("completed")), set(self._ids("failed"))
+        mended = 0
+        for task_id in failed - completed if done else ():
+            mended += self._complete_zombie(task_id, done)
+        self.store.delete([self.layout.failed(self.stage, task_id) for task_id in sorted(failed & completed)])
+        todo = set(self._ids("todo"))
+        for task_id in (completed | failed) & (todo | self._view.ids()):
+            self._finish(task_id, self._view.attempts(task_id))
+            mended += 1
+        # Leases without a todo: a claimant died between losing the race and tidying up.
+        for task_id in self._view.ids() - todo - completed - failed:
+            if self._view.free(task_id, self.store.now()) and not self.store.head(self.layout.todo(self.stage, task_id)):
+                self.clean(task_id, self._view.attempts(task_id))
+                mended += 1
+        return mended
+
+    def _complete_zombie(self, task_id: str, done: Callable[[K], bool] | None) -> int:
+        key = self.layout.failed(self.stage, task_id)
+        body = self.store.find(key)
+        if body is None or done is None:
+            return 0
+        record = parse(Ended, body, key)
+        try:
+            task = self.model.model_validate(record.task)
+        except ValueError:  # the body was never a task: nothing can have been committed for it
+            return 0
+        if not done(task):
+            return 0
+        ended = Ended.of(task, "completed", record.attempt, failures=record.failures)
+        self.store.put_if_absent(self.layout.completed(self.stage, task_id), ended.to_bytes())
+        self.store.delete(key)
+        return 1

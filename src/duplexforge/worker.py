@@ -1,0 +1,273 @@
+"""The one loop of all queue roles: claim, fetch, work, settle by error class, count.
+
+A role is a :class:`Step`: it can tell whether a task's output is already committed, fetch its input, and do the work. The
+loop claims and fetches the next task in a second thread while the current one is worked on, renews leases *only while the
+step shows progress*, and on a stop request claims no more, lets the running task finish within ``drain_seconds``, and hands
+the rest back uncounted.
+"""
+
+from __future__ import annotations
+
+import queue as queues
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from duplexforge import log, metrics
+from duplexforge.config import QueueSettings
+from duplexforge.errors import DuplexforgeError, LeaseLost, Preempted, Retry
+from duplexforge.queues.base import Lease, TaskQueue
+from duplexforge.records import Task
+
+K = TypeVar("K", bound=Task)
+K_contra = TypeVar("K_contra", bound=Task, contravariant=True)
+_IDLE_WAIT = 1.0
+
+
+class Progress(Protocol):
+    """What a step is given to show that it moves."""
+
+    def beat(self, what: str = "", fraction: float = 0.0) -> None:
+        """Show progress; a checkpoint: raises LeaseLost or Preempted when the task must stop here."""
+
+    def check_lease(self) -> None:
+        """Ask the queue, now, whether the task is still ours: the last look before a commit. Raises LeaseLost."""
+
+
+class Step(Protocol[K_contra]):
+    """One role's work on one task."""
+
+    def done(self, task: K_contra) -> bool:
+        """Whether the output of the task is committed already."""
+
+    def fetch(self, task: K_contra, folder: Path) -> Any:
+        """Bring the input to ``folder``; what it returns is handed to ``work``. Runs in the prefetch thread."""
+
+    def work(self, task: K_contra, fetched: Any, attempt: str, progress: Progress) -> dict[str, Any]:
+        """Do the task and commit it. ``attempt`` is a name no other attempt has. Returns facts for the record."""
+
+
+@dataclass
+class Held(Generic[K]):
+    """A claimed task on its way through the worker; ``beat_at`` is monotonic seconds of the last progress shown."""
+
+    lease: Lease[K]
+    folder: tempfile.TemporaryDirectory[str]
+    fetched: Any = None
+    error: BaseException | None = None
+    skip: bool = False
+    working: bool = False
+    lost: threading.Event = field(default_factory=threading.Event)
+    beat_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Tally:
+    """What a worker did, by outcome."""
+
+    completed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    retried: int = 0
+    released: int = 0
+
+
+class Worker(Generic[K]):
+    """Runs a step on a queue until it is stopped, or, with ``drain``, until no task is open."""
+
+    def __init__(
+        self, queue: TaskQueue[K], step: Step[K], settings: QueueSettings, *, scratch: Path | None = None, drain: bool = False
+    ) -> None:
+        self.queue, self.step, self.settings, self.drain = queue, step, settings, drain
+        self.stopping = threading.Event()
+        self.moved_at = time.monotonic()
+        self.tally = Tally()
+        self._scratch = scratch
+        self._deadline: float | None = None
+        self._by_id: dict[int, Held[K]] = {}
+        self._lock = threading.Lock()
+        self._finished = threading.Event()
+        self._fatal: BaseException | None = None
+        self._log = log.get("worker", stage=queue.stage)
+
+    def stop(self, grace: float | None = None) -> None:
+        """Ask for a stop; the running task may go on for ``grace`` seconds (the setting's when None). Safe in a signal."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + (self.settings.drain_seconds if grace is None else grace)
+        self.stopping.set()
+
+    def run(self) -> Tally:
+        """Work until stopped or drained. Raises what a HALT error says; every lease is settled before it returns."""
+        ready: queues.Queue[Held[K] | None] = queues.Queue(maxsize=1)
+        threads = [
+            threading.Thread(target=self._prefetch, args=(ready,), name="prefetch", daemon=True),
+            threading.Thread(target=self._renew_loop, name="renew", daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while (held := ready.get()) is not None:
+                if self.stopping.is_set() and not held.working:
+                    self._hand_back(held)
+                    continue
+                self._handle(held)
+        finally:
+            self.stopping.set()
+            self._drop_rest(ready, threads[0])
+            self._finished.set()
+            threads[1].join(timeout=5)
+            self.queue.close()
+        if self._fatal is not None:
+            raise self._fatal
+        return self.tally
+
+    # -- claiming, one task ahead ----------------------------------------------------------------------------------
+
+    def _prefetch(self, ready: queues.Queue[Held[K] | None]) -> None:
+        try:
+            while not self.stopping.is_set():
+                self.moved_at = time.monotonic()
+                lease = self.queue.claim(wait=_IDLE_WAIT)
+                if lease is None:
+                    if self.drain and self.queue.stats().open == 0:
+                        break
+                    continue
+                ready.put(self._fetch(lease))
+        except BaseException as error:  # the loop itself broke (store gone for good, access refused): tell the main thread
+            self._fatal = error
+        finally:
+            ready.put(None)
+
+    def _fetch(self, lease: Lease[K]) -> Held[K]:
+        held = Held(lease, tempfile.TemporaryDirectory(prefix="duplexforge-", dir=self._scratch))
+        with self._lock:
+            self._by_id[id(held)] = held
+        metrics.LEASES.labels(self.queue.stage).inc()
+        try:
+            if self.step.done(lease.task):
+                held.skip = True
+            else:
+                held.fetched = self.step.fetch(lease.task, Path(held.folder.name))
+        except BaseException as error:  # settled by the main thread, by its class
+            held.error = error
+        return held
+
+    def _drop_rest(self, ready: queues.Queue[Held[K] | None], prefetch: threading.Thread) -> None:
+        while prefetch.is_alive() or not ready.empty():
+            try:
+                held = ready.get(timeout=0.1)
+            except queues.Empty:
+                continue
+            if held is not None:
+                self._hand_back(held)
+
+    # -- one task --------------------------------------------------------------------------------------------------
+
+    def _handle(self, held: Held[K]) -> None:
+        lease, started = held.lease, time.monotonic()
+        word, reason = "completed", ""
+        try:
+            if held.error is not None:
+                raise held.error
+            result: dict[str, Any] = {"skipped": "its output was committed already"}
+            if held.skip:
+                word = "skipped"
+            else:
+                held.beat_at, held.working = time.monotonic(), True
+                result = self.step.work(lease.task, held.fetched, f"a{lease.attempt}-{lease.nonce}", _Beats(self, held))
+            lease.complete(result)
+        except Exception as error:  # the protocol boundary: every error ends in a settled lease
+            word, reason = self._settle(lease, error)
+        finally:
+            self._forget(held)
+        self._count(word, reason, time.monotonic() - started)
+
+    def _settle(self, lease: Lease[K], error: Exception) -> tuple[str, str]:
+        rule = error.retry if isinstance(error, DuplexforgeError) else Retry.LATER
+        reason = error.reason if isinstance(error, DuplexforgeError) else "bug"
+        say: Callable[..., None] = self._log.warning
+        if rule is Retry.RELEASE:
+            lease.release()
+            word = "released"
+        elif rule is Retry.ABANDON:
+            word = "released"
+        elif rule is Retry.HALT:
+            lease.release()
+            self._fatal, word = error, "released"
+            self.stop(grace=0)
+        else:
+            ended = lease.fail(error, permanent=rule is Retry.PERMANENT, after=getattr(error, "after", None))
+            word = "failed" if ended else "retried"
+            if reason == "bug":
+                say = self._log.exception
+        say("task not done", task=lease.task_id, attempt=lease.attempt, settled=word, reason=reason, error=str(error))
+        return word, reason
+
+    def _hand_back(self, held: Held[K]) -> None:
+        try:
+            held.lease.release()
+        finally:
+            self._forget(held)
+        self._count("released", "preempted", 0.0)
+
+    def _forget(self, held: Held[K]) -> None:
+        with self._lock:
+            self._by_id.pop(id(held), None)
+        held.folder.cleanup()
+        metrics.LEASES.labels(self.queue.stage).dec()
+
+    def _count(self, word: str, reason: str, seconds: float) -> None:
+        setattr(self.tally, word, getattr(self.tally, word) + 1)
+        metrics.TASKS.labels(self.queue.stage, word, reason).inc()
+        if word == "completed":
+            metrics.TASK_SECONDS.labels(self.queue.stage).observe(seconds)
+
+    # -- leases ----------------------------------------------------------------------------------------------------
+
+    def _renew_loop(self) -> None:
+        while not self._finished.wait(self.settings.lease_seconds / 6):
+            with self._lock:
+                held = list(self._by_id.values())
+            for one in held:
+                self._renew(one)
+
+    def _renew(self, held: Held[K]) -> None:
+        if held.working and time.monotonic() - held.beat_at > self.settings.stall_seconds:
+            self._log.error(
+                "no progress, so the lease is not renewed and the task will be run again elsewhere",
+                task=held.lease.task_id, seconds=self.settings.stall_seconds,
+            )  # fmt: skip
+            return
+        try:
+            held.lease.renew()
+        except LeaseLost:
+            held.lost.set()
+        except DuplexforgeError as error:
+            self._log.warning("lease not renewed this time", task=held.lease.task_id, error=str(error))
+
+    def overdue(self) -> bool:
+        """Whether a stop was asked for and its grace is over."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+class _Beats(Generic[K]):
+    """The progress of one task, seen by the worker."""
+
+    def __init__(self, worker: Worker[K], held: Held[K]) -> None:
+        self._worker, self._held = worker, held
+
+    def beat(self, what: str = "", fraction: float = 0.0) -> None:
+        self._held.beat_at = self._worker.moved_at = time.monotonic()
+        if self._held.lost.is_set():
+            raise LeaseLost(f"task {self._held.lease.task_id} was taken over")
+        if self._worker.overdue():
+            raise Preempted(f"stopped at {what or 'a checkpoint'} ({fraction:.0%})")
+
+    def check_lease(self) -> None:
+        if not self._held.lease.still_mine():
+            raise LeaseLost(f"task {self._held.lease.task_id} was taken over before its commit")
+        self.beat("commit")
