@@ -172,15 +172,20 @@ class Settings:
     def __init__(self, groups: Mapping[type[Group], Group]) -> None:
         self._groups = dict(groups)
 
+    def groups(self) -> tuple[Group, ...]:
+        """All groups."""
+        return tuple(self._groups.values())
+
     def __getitem__(self, group: type[G]) -> G:
         found = self._groups[group]
         assert isinstance(found, group)
         return found
 
 
-def load(role: str, **flags: Any) -> Settings:
+def load(role: str, *, _defaults: Mapping[str, Any] | None = None, **flags: Any) -> Settings:
     """Settings of ``role``; ``flags`` (by field name, None meaning not given) win over everything.
 
+    ``_defaults`` replace the built-in defaults of a command that wants others, and lose against everything else.
     Raises ConfigError naming every wrong value with its variable, not only the first.
     """
     given = {name: value for name, value in flags.items() if value is not None}
@@ -192,7 +197,9 @@ def load(role: str, **flags: Any) -> Settings:
     for group in GROUPS[role]:
         mine = {name: value for name, value in given.items() if name in group.model_fields}
         try:
-            groups[group] = group(**mine)
+            read = group(**mine)
+            unset = set(_defaults or {}) & set(group.model_fields) - read.model_fields_set
+            groups[group] = read.model_copy(update={name: (_defaults or {})[name] for name in unset})
         except ValidationError as error:
             problems += [_complaint(group, item["loc"], item["msg"]) for item in error.errors(include_url=False)]
         except ValueError as error:  # a TOML file that does not parse
@@ -214,6 +221,18 @@ def variables(name: str, alias: object) -> list[str]:
     if isinstance(alias, AliasChoices):
         return [str(choice) for choice in alias.choices if str(choice) != name]
     return [name.upper()]
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The settings as variables, for a child process that reads them again."""
+    found: dict[str, str] = {}
+    for group in settings.groups():
+        for name, field in type(group).model_fields.items():
+            value = getattr(group, name)
+            if value is not None:
+                text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+                found[variables(name, field.validation_alias)[0]] = text
+    return found
 
 
 def child_environment(**changes: str) -> dict[str, str]:

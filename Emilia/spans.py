@@ -1,0 +1,72 @@
+"""Arithmetic on stretches of time: union, intersection, gaps, and the hours of an episode.
+
+Lists of spans are in time order. Hours are counted in whole milliseconds, so that their parts sum to the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from Emilia.recording import Segment, Span
+
+__all__ = ["clip", "hours", "intersect", "union"]
+
+# Parts of 2**-22 hour (0.86 ms) are exact in binary floating point: sums over any number of episodes stay exact too.
+_PARTS = 2**22
+
+
+def union(spans: Iterable[Span], gap: float = 0.0) -> list[Span]:
+    """The stretches covered by at least one span, joined where ``gap`` seconds or less lie between them."""
+    merged: list[Span] = []
+    for span in sorted(spans):
+        if merged and span.start <= merged[-1].end + gap:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
+        elif span.end > span.start:
+            merged.append(Span(span.start, span.end))
+    return merged
+
+
+def intersect(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
+    """What both lists cover; each must be free of overlaps within itself."""
+    found: list[Span] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        start, end = max(left[i].start, right[j].start), min(left[i].end, right[j].end)
+        if end > start:
+            found.append(Span(start, end))
+        if left[i].end < right[j].end:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def clip(spans: Sequence[Span], start: float, end: float) -> list[Span]:
+    """The parts of ``spans`` between ``start`` and ``end``."""
+    return intersect(spans, [Span(start, end)])
+
+
+def hours(duration: float, segments: Sequence[Segment]) -> dict[str, float]:
+    """``source`` = ``published`` + ``flagged`` + ``no_speech``, in hours and exactly.
+
+    ``published`` is the union of the unflagged segments, ``flagged`` what all segments cover beyond that.
+    """
+    everything = [Span(s.start, min(s.end, duration)) for s in segments]
+    published = _parts(span for span, s in zip(everything, segments, strict=True) if not s.flags)
+    covered = max(_parts(everything), published)
+    source = max(_in_parts(duration), covered)
+    counts = {
+        "source": source,
+        "published": published,
+        "flagged": covered - published,
+        "no_speech": source - covered,
+    }
+    return {name: count / _PARTS for name, count in counts.items()}
+
+
+def _parts(spans: Iterable[Span]) -> int:
+    return _in_parts(sum(round(span.length * 1000) for span in union(spans)) / 1000)
+
+
+def _in_parts(seconds: float) -> int:
+    return round(seconds / 3600 * _PARTS)

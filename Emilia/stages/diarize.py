@@ -1,0 +1,72 @@
+"""Diarize: who speaks when. The engine finds turns, this stage names the speakers and counts them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from Emilia.config import Config
+from Emilia.recording import Recording, Turn, ms
+from Emilia.stage import Progress, find
+
+__all__ = ["ENGINES", "Diarize", "Diarizer", "named"]
+
+ENGINES = {"clusters": "Emilia.models.clustering:ClusterDiarizer"}
+
+
+class Diarizer(Protocol):
+    """A diarization model.
+
+    ``turns`` gives turns in any order with any speaker labels; it fills ``recording.voiced`` if it detects voice on the way.
+    ``marks_overlap`` says whether two turns may cover the same moment.
+    """
+
+    models: dict[str, str]
+    marks_overlap: bool
+
+    def load(self, device: str) -> None: ...
+
+    def turns(self, recording: Recording, progress: Progress) -> list[Turn]: ...
+
+    def close(self) -> None: ...
+
+
+class Diarize:
+    """Needs ``narrow``, adds ``turns``; the outcome is ``no_speech`` when there are none."""
+
+    name = "diarize"
+    needs: tuple[str, ...] = ("narrow",)
+    adds: tuple[str, ...] = ("turns",)
+
+    def __init__(self, config: Config) -> None:
+        self.engine = config.diarize.engine
+        self._diarizer: Diarizer = find(ENGINES, self.engine, "diarizer")(config)
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Name and version of the models of the diarizer."""
+        return self._diarizer.models
+
+    def load(self, device: str) -> None:
+        """Load the diarizer onto ``device``."""
+        self._diarizer.load(device)
+
+    def run(self, recording: Recording, progress: Progress) -> None:
+        """Fill ``recording.turns``, speakers named in order of appearance."""
+        recording.turns = named(self._diarizer.turns(recording, progress))
+        recording.facts["speakers"] = len({turn.speaker for turn in recording.turns})
+        recording.facts["overlap"] = "marked" if self._diarizer.marks_overlap else "unknown"
+        if not recording.turns:
+            recording.outcome = "no_speech"
+
+    def close(self) -> None:
+        """Free the models."""
+        self._diarizer.close()
+
+
+def named(turns: list[Turn]) -> list[Turn]:
+    """Turns in time order with speakers ``S00``, ``S01``, … by first appearance; times in whole milliseconds."""
+    names: dict[str, str] = {}
+    ordered = sorted(turns)
+    for turn in ordered:
+        names.setdefault(turn.speaker, f"S{len(names):02d}")
+    return [Turn(ms(turn.start), ms(turn.end), names[turn.speaker]) for turn in ordered]

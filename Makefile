@@ -1,0 +1,49 @@
+# Every target sets up what it needs; nothing is installed by hand. PYTHON may name another interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt
+# The suite spreads over the cores; a failing test shows its own output only.
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadgroup
+
+.PHONY: demo test test-all storm lint bench-dialogue clean
+
+demo: $(VENV)/.lite  ## the main job on the audio that comes with the repository
+	$(BIN)/duplexforge demo --out demo-output
+
+test: $(VENV)/.test  ## everything that needs no system package, under ten minutes on two cores
+	$(BIN)/python -m pip check
+	$(PYTEST) -m "not slow and not system"
+
+test-all: $(VENV)/.torch  ## the slow tests and those that want system packages (installs Debian's ffmpeg when it can)
+	sh tests/system-packages.sh
+	$(PYTEST) -m "slow or system"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-dialogue: $(VENV)/.test  ## DER and WER of the lite preset on the shipped dialogues
+	$(BIN)/python benchmarks/dialogue.py
+
+clean:
+	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.lite: $(VENV)/bin/python pyproject.toml requirements.txt
+	$(PIP) -e '.[lite]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.lite
+	$(PIP) -e '.[lite,test]'
+	touch $@
+
+# torch first and by itself: whatever comes after must find it, or it would bring a CUDA build.
+$(VENV)/.torch: $(VENV)/.test
+	$(PIP) torch==2.13.0
+	$(PIP) torchcodec==0.13.0
+	touch $@

@@ -1,0 +1,4 @@
+"""The download role and its seeding: from a source (file, folder, feed, list, URL) to a committed raw episode.
+
+``plan`` tells what work there is, ``sources`` turns what a person types into tasks, ``role`` does one task.
+"""

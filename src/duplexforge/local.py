@@ -1,0 +1,80 @@
+"""``duplexforge run`` and ``status``: the chain with a person watching."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from duplexforge import log, roles
+from duplexforge.downloading.plan import Defaults, SeedReport, seed
+from duplexforge.progress import Phases
+from duplexforge.roles import Site
+from duplexforge.run import Chain, Plan, settings_for
+from duplexforge.status import collect, report, table
+
+_MOST_WORKERS = 8
+
+
+def run(
+    sources: Sequence[str],
+    out: Path,
+    *,
+    language: str | None = None,
+    licence: str | None = None,
+    workers: int | None = None,
+    as_json: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Run the chain and show how it went. 0; 65 when inputs failed; 75 when something is left to do."""
+    plan = Plan(sources, out, language, licence, workers or min(os.cpu_count() or 1, _MOST_WORKERS))
+    site = roles.open_site(settings_for(plan))
+    log_file = _log_to(out)
+    console = Console(stderr=as_json)
+    try:
+        seeded = seed(
+            site.queue("download"), sources, defaults=Defaults(language=language, licence=licence), dry_run=dry_run
+        )
+        console.print(seeded.to_text(), highlight=False, markup=False)
+        if dry_run:
+            return 0
+        with Phases(console) as phases:
+            Chain(plan, site, phases).run()
+        return finish(site, plan, seeded, console, as_json=as_json)
+    finally:
+        log_file.close()
+
+
+def finish(site: Site, plan: Plan, seeded: SeedReport, console: Console, *, as_json: bool) -> int:
+    """Report, table, exit code."""
+    queues = site.queues()
+    snapshot = collect.collect(site.store, site.layout, queues)
+    page = plan.out / "report.html"
+    report.build(site.store, site.layout, queues, page, title=f"duplexforge: {plan.out.name}")
+    if as_json:
+        print(json.dumps(snapshot.to_json(), indent=1, ensure_ascii=False))
+    else:
+        console.print(table.render(snapshot))
+        console.print(f"data set: {plan.out / 'dataset'}\nreport:   {page}", highlight=False)
+    return 0
+
+
+def show(site: Site, *, as_json: bool) -> None:
+    """Print the state of a store."""
+    snapshot = collect.collect(site.store, site.layout, site.queues())
+    if as_json:
+        print(json.dumps(snapshot.to_json(), indent=1, ensure_ascii=False))
+    else:
+        Console().print(table.render(snapshot))
+
+
+def _log_to(out: Path) -> object:
+    folder = out / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "run.jsonl").open("a", encoding="utf-8")
+    log.setup(stream=file, json_lines=True)
+    return file

@@ -1,0 +1,1 @@
+"""The processing role: from a raw episode to segments, through the Emilia pipeline."""

@@ -1,0 +1,68 @@
+"""Finds and loads the Emilia package: the only module that does.
+
+The package lies in ``Emilia/`` at the repository root, or where ``EMILIA_PATH`` points. It is loaded from that folder as the
+package ``Emilia`` without touching ``sys.path``, and refused when it speaks another API version.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from duplexforge.config import ProcessSettings
+from duplexforge.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from Emilia import Pipeline
+
+API_VERSION = 1
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+def folder(settings: ProcessSettings) -> Path:
+    """The folder of the package. ConfigError when it holds none."""
+    found = Path(settings.emilia_path).expanduser() if settings.emilia_path else _ROOT / "Emilia"
+    if not (found / "__init__.py").is_file():
+        raise ConfigError(f"no Emilia package in {found}: point EMILIA_PATH at the folder 'Emilia' of the repository")
+    return found.resolve()
+
+
+def package(settings: ProcessSettings) -> Any:
+    """The loaded package. ConfigError when its API version is not the one this program speaks."""
+    where = folder(settings)
+    module = sys.modules.get("Emilia")
+    if module is None or Path(module.__file__ or "").resolve().parent != where:
+        module = _load(where)
+    version = getattr(module, "API_VERSION", None)
+    if version != API_VERSION:
+        raise ConfigError(
+            f"the Emilia package in {where} speaks API version {version}, this program {API_VERSION}: update the older one"
+        )
+    return module
+
+
+def _load(where: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("Emilia", where / "__init__.py", submodule_search_locations=[str(where)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["Emilia"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_pipeline(settings: ProcessSettings, device: str = "cpu") -> Pipeline:
+    """A pipeline of the configured preset with its models loaded. ModelError when a needed one is missing."""
+    emilia = package(settings)
+    try:
+        config = emilia.load_config(None, preset=settings.emilia_preset)
+        pipeline: Pipeline = emilia.Pipeline(config, device=device)
+        pipeline.load()
+    except emilia.ModelMissing as error:
+        raise ModelError(str(error)) from error
+    except emilia.BadConfig as error:
+        raise ConfigError(str(error)) from error
+    return pipeline

@@ -1,0 +1,151 @@
+"""Process one episode: bring the audio, run the pipeline, send the segments, commit the manifest.
+
+Files go below ``processed/<language>/<episode>/<attempt>/`` where the attempt carries a nonce; the manifest, created if
+absent, is the commit and names the files of the one attempt that won. An attempt that lost takes its own files away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duplexforge import metrics
+from duplexforge.config import ProcessSettings
+from duplexforge.errors import InputError, ModelError, RetryLater
+from duplexforge.layout import UNKNOWN_LANGUAGE, Layout
+from duplexforge.processing import emilia
+from duplexforge.records import AudioRecord, FileEntry, Hours, Manifest, ProcessTask, now, parse
+from duplexforge.storage import Store
+from duplexforge.worker import Progress
+
+if TYPE_CHECKING:
+    from Emilia import Pipeline, Result
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode on this machine: the audio file and, where one was committed, its record."""
+
+    path: Path
+    sha256: str
+    record: AudioRecord | None
+
+
+class ProcessStep:
+    """``worker.Step`` of the processing role. Models are loaded once, before the first task is claimed."""
+
+    def __init__(self, store: Store, layout: Layout, settings: ProcessSettings, *, device: str = "cpu") -> None:
+        self._store, self._layout, self._settings = store, layout, settings
+        self._pipeline: Pipeline = emilia.load_pipeline(settings, device)
+        self._emilia = emilia.package(settings)
+
+    def done(self, task: ProcessTask) -> bool:
+        """Whether the episode's manifest exists."""
+        return committed(self._store, self._layout, task)
+
+    def fetch(self, task: ProcessTask, folder: Path) -> Episode:
+        """Download the audio. InputError(``input_missing``) when it is gone, RetryLater when it arrived changed."""
+        record = self._record(task)
+        path = folder / f"source.{task.audio_key.rsplit('.', 1)[-1].lower()[:8]}"
+        try:
+            digest = self._store.download(task.audio_key, path)
+        except FileNotFoundError as error:
+            message = f"the audio {task.audio_key} is not in the store"
+            raise InputError(message, reason="input_missing") from error
+        if record and record.audio_key == task.audio_key and digest != record.sha256:
+            raise RetryLater(f"the audio {task.audio_key} does not have the recorded checksum", reason="checksum")
+        return Episode(path, digest, record)
+
+    def _record(self, task: ProcessTask) -> AudioRecord | None:
+        body = self._store.find(task.record_key) if task.record_key else None
+        return parse(AudioRecord, body, str(task.record_key)) if body else None
+
+    def work(self, task: ProcessTask, fetched: Episode, attempt: str, progress: Progress) -> dict[str, Any]:
+        """Run the pipeline, send its files, commit. Returns outcome, segments and hours for the task's record."""
+        out = fetched.path.parent / "out"
+        out.mkdir()
+        with self._translated():
+            result = self._pipeline.run(
+                fetched.path,
+                episode=task.episode_id,
+                out=out,
+                scratch=fetched.path.parent,
+                language=self._language(task),
+                progress=progress.beat,
+            )
+        where = self._layout.attempt(task.language, task.episode_id, attempt)
+        files = self._store.send_folder(out, where)
+        try:
+            progress.check_lease()
+            won = self._commit(self._manifest(task, fetched, result, files, where))
+        except Exception:
+            # Nobody will ever reference these files; a store that fails here too leaves them to the lifecycle rule.
+            self._store.delete([where + entry.name for entry in files])
+            raise
+        if not won:
+            self._store.delete([where + entry.name for entry in files])
+            return {"outcome": "committed by another attempt"}
+        self._count(result)
+        return {"outcome": result.outcome, "segments": len(result.segments), "seconds": round(result.duration, 3)}
+
+    def _language(self, task: ProcessTask) -> str | None:
+        language = self._settings.asr_language or task.language
+        return None if language == UNKNOWN_LANGUAGE else language
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The pipeline's errors as ours: the pipeline knows nothing of queues and retries."""
+        try:
+            yield
+        except self._emilia.BadAudio as error:
+            raise InputError(str(error), reason=error.reason) from error
+        except self._emilia.ModelMissing as error:
+            raise ModelError(str(error)) from error
+        except (MemoryError, OSError) as error:
+            raise RetryLater(f"this machine could not do it: {error}", reason="machine") from error
+
+    def _manifest(
+        self, task: ProcessTask, episode: Episode, result: Result, files: list[FileEntry], where: str
+    ) -> Manifest:
+        record = episode.record
+        flags = [flag for segment in result.segments for flag in segment.flags]
+        described = record.model_dump(include={"title", "url", "source", "licence"}) if record else {}
+        return Manifest(
+            episode_id=task.episode_id,
+            language=task.language,
+            outcome=result.outcome,
+            attempt=where.rstrip("/").rsplit("/", 1)[-1],
+            folder=where,
+            files=files,
+            segments=len(result.segments),
+            speakers=len({segment.speaker for segment in result.segments}),
+            flagged=sum(1 for segment in result.segments if segment.flags),
+            flags={flag: flags.count(flag) for flag in sorted(set(flags))},
+            hours=Hours(**{name: seconds / 3600 for name, seconds in result.hours.items()}),
+            audio_key=task.audio_key,
+            source_sha256=episode.sha256,
+            config_hash=self._pipeline.config.hash(),
+            models=dict(self._pipeline.models),
+            facts=result.facts,
+            seconds={name: round(value, 3) for name, value in result.seconds.items()},
+            committed_at=now(),
+            **described,
+        )
+
+    def _commit(self, manifest: Manifest) -> bool:
+        key = self._layout.manifest(manifest.language, manifest.episode_id)
+        return self._store.put_if_absent(key, manifest.to_bytes())
+
+    def _count(self, result: Result) -> None:
+        for name, seconds in result.seconds.items():
+            metrics.STAGE_SECONDS.labels(name).inc(seconds)
+        for name, seconds in result.hours.items():
+            metrics.AUDIO_HOURS.labels(name).inc(seconds / 3600)
+
+
+def committed(store: Store, layout: Layout, task: ProcessTask) -> bool:
+    """Whether the episode of ``task`` has a manifest: what makes the task done, whoever wrote it."""
+    return store.head(layout.manifest(task.language, task.episode_id)) is not None

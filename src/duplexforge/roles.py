@@ -1,0 +1,113 @@
+"""Puts a role together: store, keys, queues, step and worker, from the settings.
+
+Commands, ``run`` and ``demo`` start roles only through here, so a pod and a laptop run the same objects.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duplexforge import config, log
+from duplexforge.config import (
+    DownloadSettings,
+    ProcessSettings,
+    QueueSettings,
+    Settings,
+    StoreSettings,
+    UploadSettings,
+)
+from duplexforge.layout import Layout
+from duplexforge.queues.base import TaskQueue
+from duplexforge.queues.prefix import PrefixQueue
+from duplexforge.records import DownloadTask, ProcessTask, Task, UploadTask
+from duplexforge.storage import Store, open_store
+from duplexforge.worker import Step, Worker
+
+# stage of the queue → its kind of task; the roles are named by the command, the queues by their stage.
+TASKS: dict[str, type[Task]] = {"download": DownloadTask, "processing": ProcessTask, "upload": UploadTask}
+STAGE_OF = {"download": "download", "process": "processing", "upload": "upload"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """Everything that belongs to one deployment: settings, store, keys."""
+
+    settings: Settings
+    store: Store
+    layout: Layout
+
+    def queue(self, stage: str) -> TaskQueue[Any]:
+        """The queue of a stage."""
+        return PrefixQueue(self.store, self.layout, stage, TASKS[stage], self.settings[QueueSettings])
+
+    def queues(self) -> dict[str, TaskQueue[Any]]:
+        """All queues by stage."""
+        return {stage: self.queue(stage) for stage in TASKS}
+
+
+def open_site(settings: Settings, *, probe: bool = True) -> Site:
+    """Open the store that the settings name; with ``probe`` refuse one that cannot carry the claim."""
+    where = settings[StoreSettings]
+    for secret in (where.access_key_id, where.secret_access_key):
+        log.hide(secret.get_secret_value() if secret else None)
+    store = open_store(where)
+    if probe:
+        store.probe()
+    return Site(settings, store, Layout(where.raw_audio_prefix, where.processed_prefix, where.tasks_base_prefix))
+
+
+def download_step(site: Site) -> Step[DownloadTask]:
+    """The step of the download role."""
+    from duplexforge.downloading.role import DownloadStep
+
+    return DownloadStep(site.store, site.layout, site.settings[DownloadSettings])
+
+
+def process_step(site: Site, device: str = "cpu") -> Step[ProcessTask]:
+    """The step of the processing role, models loaded."""
+    from duplexforge.processing.role import ProcessStep
+
+    return ProcessStep(site.store, site.layout, site.settings[ProcessSettings], device=device)
+
+
+def upload_step(site: Site) -> Step[UploadTask]:
+    """The step of the upload role: to the Hub when HF_REPO_ID is set, else to the local folder."""
+    config.quiet_libraries()
+    from duplexforge.uploading.role import UploadStep
+    from duplexforge.uploading.targets import HubTarget, LocalTarget
+
+    wanted = site.settings[UploadSettings]
+    target: LocalTarget | HubTarget
+    if wanted.hf_repo_id:
+        token = wanted.hf_token.get_secret_value() if wanted.hf_token else None
+        log.hide(token)
+        target = HubTarget(wanted.hf_repo_id, token=token, endpoint=wanted.hf_endpoint)
+    else:
+        target = LocalTarget(Path(wanted.publish_dir).expanduser())
+    return UploadStep(site.store, site.layout, target)
+
+
+STEPS = {"download": download_step, "process": process_step, "upload": upload_step}
+
+
+def worker(role: str, site: Site, *, drain: bool) -> Worker[Any]:
+    """A worker of ``role``; with ``drain`` it ends when no task is open."""
+    step: Step[Any] = STEPS[role](site)  # type: ignore[operator]
+    queue = site.queue(STAGE_OF[role])
+    queue.sweep(step.done)
+    return Worker(queue, step, site.settings[QueueSettings], scratch=scratch_folder(site.settings), drain=drain)
+
+
+def scratch_folder(settings: Settings) -> Path | None:
+    """Where workers keep temporary files: SCRATCH_DIR, else the system's place (None)."""
+    try:
+        named = settings[ProcessSettings].scratch_dir
+    except KeyError:  # a role without processing settings
+        return None
+    if named:
+        Path(named).mkdir(parents=True, exist_ok=True)
+        return Path(named)
+    return Path(tempfile.gettempdir())

@@ -1,0 +1,84 @@
+"""A role as a long-running process: signals, health pages, drain; for processing, a supervisor and its children."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from contextlib import ExitStack
+from typing import Any
+
+from duplexforge import config, health, log, metrics, roles
+from duplexforge.config import ProcessSettings, QueueSettings
+from duplexforge.roles import STAGE_OF, Site
+from duplexforge.supervisor import Slot, Supervisor, child_command, slots, stop_on_signals, stop_when_orphaned
+from duplexforge.worker import Worker
+
+
+def work(role: str, site: Site, *, drain: bool, health_port: int | None) -> None:
+    """Run one worker of ``role`` in this process until SIGTERM (or, with ``drain``, until nothing is open)."""
+    worker = roles.worker(role, site, drain=drain)
+    stop_on_signals(worker.stop)
+    _run(role, site, worker, health_port)
+
+
+def _run(role: str, site: Site, worker: Worker[Any], health_port: int | None) -> None:
+    stall = site.settings[QueueSettings].stall_seconds
+    ready = metrics.READY.labels(STAGE_OF[role])
+    with ExitStack() as stack:
+        if health_port is not None:
+            server = health.serve(
+                health_port,
+                alive=lambda: time.monotonic() - worker.moved_at < stall,
+                ready=lambda: not worker.stopping.is_set(),
+            )
+            stack.callback(server.shutdown)
+        ready.set(1)
+        tally = worker.run()
+        ready.set(0)
+    log.get("service", role=role).info("ended", **vars(tally))
+
+
+def child(role: str, site: Site, *, drain: bool, slot: int, health_port: int | None) -> None:
+    """One supervised worker; it stops when the supervisor's pipe closes, as when the supervisor was killed.
+
+    Its own pages are at the supervisor's port + 1 + slot.
+    """
+    worker = roles.worker(role, site, drain=drain)
+    stop_on_signals(worker.stop)
+    stop_when_orphaned(lambda: worker.stop(grace=0))
+    _run(role, site, worker, None if health_port is None else _child_port(health_port, slot))
+
+
+def _child_port(port: int, slot: int) -> int:
+    return port + 1 + slot
+
+
+def _says_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def supervise(role: str, site: Site, *, drain: bool, health_port: int | None) -> int:
+    """Keep one child per GPU slot running; returns the exit code."""
+    wanted, queue = site.settings[ProcessSettings], site.settings[QueueSettings]
+    places = slots(wanted.workers_per_gpu, wanted.max_gpus, use_gpus=wanted.emilia_preset != "lite")
+    variables = config.environment_of(site.settings)
+    pinned = [Slot(place.number, {**variables, **place.environment}) for place in places]
+    command = child_command(role, "--child", *(["--drain"] if drain else []))
+    if health_port is not None:
+        command += ["--health-port", str(health_port)]
+    supervisor = Supervisor(command, pinned, grace=queue.drain_seconds + 30)
+    stop_on_signals(supervisor.stop)
+    with ExitStack() as stack:
+        if health_port is not None:
+            server = health.serve(health_port, alive=lambda: True, ready=lambda: _ready(supervisor, health_port))
+            stack.callback(server.shutdown)
+        return supervisor.run()
+
+
+def _ready(supervisor: Supervisor, port: int) -> bool:
+    """A pod is ready when one of its workers is: the others may still be loading."""
+    return any(_says_ready(_child_port(port, slot)) for slot in supervisor.running())
