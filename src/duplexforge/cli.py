@@ -1,4 +1,4 @@
-"""The command line. Every command is a few lines that call a role; heavy modules load only inside the command that needs them.
+"""The command line. Every command is a few lines that call a role; heavy modules load only inside the commands.
 
 Errors end as one sentence on standard error and the exit code of their class (``errors.py``); a traceback only with
 ``--debug``. Commands that read take ``--json``.
@@ -33,7 +33,9 @@ app.add_typer(seed_app, name="seed")
 app.add_typer(queue_app, name="queue")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Store = Annotated[str | None, typer.Option("--store", help="Store URL, instead of STORE_URL: file://FOLDER, s3://BUCKET.")]
+Store = Annotated[
+    str | None, typer.Option("--store", help="Store URL, instead of STORE_URL: file://FOLDER, s3://BUCKET.")
+]
 Drain = Annotated[bool, typer.Option("--drain", help="End when no task is open, instead of waiting for more.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
 Port = Annotated[int | None, typer.Option("--health-port", help="Serve livez, readyz and metrics on this port.")]
@@ -102,7 +104,9 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything: audio, queues, data set, report.")],
     language: Language = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the sources that do not say it themselves.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processing workers (default: one per core, up to 8).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processing workers (default: one per core, up to 8).")
+    ] = None,
     json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -158,7 +162,7 @@ def seed_process(store: Store = None, dry_run: DryRun = False, json: Json = Fals
 @seed_app.command("upload")
 def seed_upload(
     store: Store = None,
-    keep_partial: Annotated[bool, typer.Option(help="Leave the last, not yet full batch of a language for later.")] = False,
+    keep_partial: Annotated[bool, typer.Option(help="Leave the last batch of a language until it is full.")] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -169,9 +173,7 @@ def seed_upload(
     site = _site("seed", store)
     size = site.settings[UploadSettings].shard_bytes
     queue = site.queue("upload")
-    report = seed_uploads(
-        site.store, site.layout, queue, shard_bytes=size, flush=not keep_partial, dry_run=dry_run
-    )
+    report = seed_uploads(site.store, site.layout, queue, shard_bytes=size, flush=not keep_partial, dry_run=dry_run)
     _show(json, report.to_json(), report.to_text())
 
 
@@ -249,7 +251,9 @@ def queue_stats(store: Store = None, json: Json = False) -> None:
     from dataclasses import asdict
 
     counts = {stage: asdict(queue.stats()) for stage, queue in _site("status", store, probe=False).queues().items()}
-    lines = [f"{stage}: " + ", ".join(f"{n} {state}" for state, n in states.items()) for stage, states in counts.items()]
+    lines = [
+        f"{stage}: " + ", ".join(f"{n} {state}" for state, n in states.items()) for stage, states in counts.items()
+    ]
     _show(json, counts, "\n".join(lines))
 
 

@@ -41,7 +41,7 @@ def _served(episodes: dict[str, dict[str, object]]) -> Iterator[str]:
         def do_GET(self) -> None:
             if self.path != "/feed.xml":
                 return super().do_GET()
-            body = _feed(episodes, f"http://127.0.0.1:{self.server.server_address[1]}").encode()
+            body = _feed(episodes, f"http://{self.headers['Host']}").encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/rss+xml; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))

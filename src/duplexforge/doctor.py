@@ -67,7 +67,9 @@ def examine(store: str | None) -> list[Finding]:
 
 def _python() -> Finding:
     seen = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding("python", sys.version_info >= (3, 11), seen, "" if sys.version_info >= (3, 11) else "use 3.11 or newer")
+    return Finding(
+        "python", sys.version_info >= (3, 11), seen, "" if sys.version_info >= (3, 11) else "use 3.11 or newer"
+    )
 
 
 def _packages() -> list[Finding]:
@@ -92,7 +94,7 @@ def _ffmpeg(_: Settings) -> Finding:
     from duplexforge.downloading.fetch import ffmpeg_path
 
     path = ffmpeg_path()
-    return Finding("ffmpeg", path is not None, path or "none", "" if path else "pip install imageio-ffmpeg, or your system's")
+    return Finding("ffmpeg", path is not None, path or "none", "" if path else "pip install imageio-ffmpeg")
 
 
 def _models(settings: Settings) -> Finding:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 
 from duplexforge import log, roles
-from duplexforge.downloading.plan import Defaults, SeedReport, seed
+from duplexforge.downloading.plan import Defaults, seed
 from duplexforge.progress import Phases
 from duplexforge.roles import Site
 from duplexforge.run import Chain, Plan, settings_for
@@ -44,12 +44,12 @@ def run(
             return 0
         with Phases(console) as phases:
             Chain(plan, site, phases).run()
-        return finish(site, plan, seeded, console, as_json=as_json)
+        return finish(site, plan, console, as_json=as_json)
     finally:
         log_file.close()
 
 
-def finish(site: Site, plan: Plan, seeded: SeedReport, console: Console, *, as_json: bool) -> int:
+def finish(site: Site, plan: Plan, console: Console, *, as_json: bool) -> int:
     """Report, table, exit code."""
     queues = site.queues()
     snapshot = collect.collect(site.store, site.layout, queues)
@@ -72,7 +72,7 @@ def show(site: Site, *, as_json: bool) -> None:
         Console().print(table.render(snapshot))
 
 
-def _log_to(out: Path) -> object:
+def _log_to(out: Path) -> TextIO:
     folder = out / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / "run.jsonl").open("a", encoding="utf-8")

@@ -1,7 +1,7 @@
 """The whole chain on one machine: sources → download → process → upload, a folder being the store and the queues.
 
-Each phase runs the same workers as a pod would, until its queue has no open task; then the next phase is seeded from what
-was committed. So a second run finds nothing to do, and a run that was killed goes on where its commits end.
+Each phase runs the same workers as a pod would, until its queue has no open task; then the next phase is seeded from
+what was committed. So a second run finds nothing to do, and a run that was killed goes on where its commits end.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Chain:
         count = min(_DOWNLOADERS, queue.stats().open)
         self._in_threads("download", [roles.worker("download", self.site, drain=True) for _ in range(count)])
 
-    def _upload(self, queue: Any) -> None:
+    def _upload(self, _: Any) -> None:
         self._in_threads("upload", [roles.worker("upload", self.site, drain=True)])
 
     def _in_threads(self, role: str, workers: Sequence[Worker[Any]]) -> None:

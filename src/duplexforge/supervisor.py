@@ -1,8 +1,8 @@
 """One child process per slot: started, watched, restarted with back-off, stopped together.
 
-A child is the same command in its own process, with its device in the environment before any library looks. It holds the
-other end of a pipe from here: when this process dies without a word, the pipe closes and the child stops by itself, so a
-``kill -9`` of the parent leaves no orphan on a GPU.
+A child is the same command in its own process, with its device in the environment before any library looks. It holds
+the other end of a pipe from here: when this process dies without a word, the pipe closes and the child stops by itself,
+so a ``kill -9`` of the parent leaves no orphan on a GPU.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Slot:
 class Supervisor:
     """Keeps ``len(slots)`` children of one command running until they end by themselves or a stop is asked for."""
 
-    def __init__(self, command: Sequence[str], slots: Sequence[Slot], *, grace: float, logs: Path | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], slots: Sequence[Slot], *, grace: float, logs: Path | None = None
+    ) -> None:
         self._command, self._slots, self._grace, self._logs = list(command), list(slots), grace, logs
         self._stopping = threading.Event()
         self._log = log.get("supervisor")
@@ -62,7 +64,7 @@ class Supervisor:
         return [slot.number for slot in self._slots if slot.process and slot.process.poll() is None]
 
     def run(self, tick: Callable[[], None] | None = None) -> int:
-        """Until every child has ended: 0, or the code of the child that cannot be helped. ``tick`` is called twice a second."""
+        """Until every child has ended: 0, or the code of the child that cannot be helped; ``tick`` runs now and then."""
         code = 0
         stop_by: float | None = None
         while not all(slot.finished for slot in self._slots):
@@ -158,7 +160,7 @@ def gpu_count(driver: Path = Path("/proc/driver/nvidia/gpus")) -> int:
 def stop_on_signals(stop: Callable[[], None]) -> None:
     """Call ``stop`` on SIGTERM and on the first Ctrl-C; a second Ctrl-C ends the process at once."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         stop()

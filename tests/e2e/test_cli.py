@@ -85,7 +85,13 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_reading_commands_print_json(tmp_path: Path) -> None:
-    for arguments in (["queue", "stats"], ["queue", "dead", "download"], ["status"], ["seed", "process"], ["seed", "upload"]):
+    for arguments in (
+        ["queue", "stats"],
+        ["queue", "dead", "download"],
+        ["status"],
+        ["seed", "process"],
+        ["seed", "upload"],
+    ):
         done = duplexforge(*arguments, "--json", cwd=tmp_path, STORE_URL="file://./data")
         assert done.returncode == 0, (arguments, done.stderr)
         json.loads(done.stdout)

@@ -116,7 +116,9 @@ def test_killed_run_goes_on(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["run", str(twenty[0]), "--out", str(out), "--language", "en"]
-    with subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+    with subprocess.Popen(
+        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
         _wait_for(pattern, out, count, run)
         os.kill(run.pid, signal.SIGKILL)
     again = duplexforge(*arguments, cwd=tmp_path)

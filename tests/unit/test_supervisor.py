@@ -61,8 +61,7 @@ def test_dead_child_is_restarted_until_it_ends_well(tmp_path: Path) -> None:
 def test_hopeless_child_ends_all_with_its_code(tmp_path: Path, code: int) -> None:
     command = script(
         tmp_path,
-        "import sys, time\n"
-        f"sys.exit({code}) if sys.argv[-1] == '0' else time.sleep(60)\n",
+        f"import sys, time\nsys.exit({code}) if sys.argv[-1] == '0' else time.sleep(60)\n",
     )
     assert Supervisor(command, [Slot(0), Slot(1)], grace=5).run() == code
 
@@ -100,10 +99,7 @@ def test_children_stop_when_the_parent_is_killed(tmp_path: Path) -> None:
         "gone.wait()\n"
         "pathlib.Path(sys.argv[1], 'noticed').touch()\n",
     )
-    parent = (
-        "from duplexforge.supervisor import Slot, Supervisor\n"
-        f"Supervisor({command!r}, [Slot(0)], grace=5).run()\n"
-    )
+    parent = f"from duplexforge.supervisor import Slot, Supervisor\nSupervisor({command!r}, [Slot(0)], grace=5).run()\n"
     with subprocess.Popen([sys.executable, "-c", parent]) as process:
         wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "child up")
         os.kill(process.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """RSS podcast feeds as tasks: a local file or a URL, read safely (no entities, no external parts, a cap on size).
 
-An item is known by (podcast:guid or feed URL, item guid or enclosure URL), so a feed that moves host or renames its files
-does not make its episodes new. A feed can only name http(s) URLs: anything else is refused and counted.
+An item is known by (podcast:guid or feed URL, item guid or enclosure URL), so a feed that moves host or renames its
+files does not make its episodes new. A feed can only name http(s) URLs: anything else is refused and counted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def feed_tasks(
 ) -> Iterator[DownloadTask]:
     """A task per item of the feed in ``body``; ``where`` is its URL or file name.
 
-    ``language`` and ``licence`` win over what the feed says. InputError(``bad_feed``) when it is no RSS or has no items.
+    ``language`` and ``licence`` win over what the feed says. InputError(``bad_feed``) when it is no RSS or has no
+    items.
     """
     channel = _channel(body, where)
     remote = where if where.startswith(("http://", "https://")) else None
@@ -89,7 +90,8 @@ def _channel(body: bytes, where: str) -> Element:
     except DefusedXmlException as error:
         raise InputError(f"the feed {where} defines XML entities, which are refused", reason="bad_feed") from error
     except (ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{where} is not XML ({error}): is it really the address of a feed?", reason="bad_feed") from error
+        message = f"{where} is not XML ({error}): is it really the address of a feed?"
+        raise InputError(message, reason="bad_feed") from error
     channel = root.find("channel") if root.tag == "rss" else None
     if channel is None:
         raise InputError(f"{where} is XML but not an RSS feed (its root is {root.tag[:60]!r})", reason="bad_feed")
@@ -142,7 +144,7 @@ def _source(channel: Element, remote: str | None) -> str:
 
 
 def _licence(element: Element) -> str | None:
-    for tag in _LICENCE:
+    for tag in (*(f"{namespace}license" for namespace in _PODCAST), *_LICENCE):
         found = element.find(tag)
         if found is not None:
             text = (found.text or "").strip() or next(iter(found.attrib.values()), "")

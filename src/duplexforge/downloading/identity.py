@@ -1,7 +1,7 @@
 """Who an episode is: stable, safe ids and source words for whatever comes from outside.
 
-An id is a hash of what identifies the item (its content, its feed and guid, its URL), never a title, so the same item seeded
-twice is one task and no name from outside reaches an object key.
+An id is a hash of what identifies the item (its content, its feed and guid, its URL), never a title, so the same item
+seeded twice is one task and no name from outside reaches an object key.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _URL_SAFE = "!#$%&'()*+,/:;=?@[]~-._"
 def web_url(text: str, base: str | None = None) -> str:
     """``text`` as an absolute http(s) URL that can be requested; InputError(``refused``) when it is anything else.
 
-    A feed, a list or a page decides what is in ``text``: other schemes (``file:``, ``ftp:``, ``data:``) are how it would
-    reach this machine's own files, and a password in it would end up in records.
+    A feed, a list or a page decides what is in ``text``: other schemes (``file:``, ``ftp:``, ``data:``) are how it
+    would reach this machine's own files, and a password in it would end up in records.
     """
     wanted = text.strip()
     if not wanted or len(wanted) > _MAX_URL or any(ord(letter) < 32 for letter in wanted):
@@ -83,7 +83,7 @@ def url_id(url: str) -> str:
 
 
 def source_word(text: str, default: str) -> str:
-    """``text`` as one part of an object key: letters, digits, ``.``, ``_`` and ``-``; hashed when nothing of it is left."""
+    """``text`` as one part of an object key (letters, digits, ``. _ -``); hashed when nothing of it is left."""
     if not text.strip():
         return default
     word = re.sub(r"[^A-Za-z0-9._-]+", "-", text)

@@ -1,7 +1,7 @@
 """Audio files of this machine as tasks: one file, a folder with all below it, or a glob pattern.
 
-The id is the hash of the content: a moved file is the same episode and two copies are one. Nothing is decoded here: an empty
-or broken file becomes a task too, so that it fails where failures are seen and counted.
+The id is the hash of the content: a moved file is the same episode and two copies are one. Nothing is decoded here: an
+empty or broken file becomes a task too, so that it fails where failures are seen and counted.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _below(folder: Path, notes: SeedReport) -> Iterator[Path]:
 def _matching(path: Path, text: str, notes: SeedReport) -> Iterator[Path]:
     if not glob.has_magic(text):
         raise UsageError(f"no such file or folder: {text}")
-    names = sorted(glob.glob(str(path), recursive=True))
+    names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     if not names:
         raise UsageError(f"no file matches {text}: quote the pattern so that the shell leaves it alone")
     return _audio_only((Path(name) for name in names), notes)
@@ -123,7 +123,7 @@ def printable(name: str | os.PathLike[str]) -> str:
 
 
 def path_of(url: str) -> Path:
-    """The file that a ``file:`` URL names; InputError(``refused``) when it names another machine or no possible file."""
+    """The file that a ``file:`` URL names; InputError(``refused``) when it is not one of this machine."""
     parts = urlsplit(url)
     # Bytes, not text: a name need not be UTF-8.
     path = os.fsdecode(unquote_to_bytes(parts.path))

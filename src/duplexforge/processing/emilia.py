@@ -1,7 +1,7 @@
 """Finds and loads the Emilia package: the only module that does.
 
-The package lies in ``Emilia/`` at the repository root, or where ``EMILIA_PATH`` points. It is loaded from that folder as the
-package ``Emilia`` without touching ``sys.path``, and refused when it speaks another API version.
+The package lies in ``Emilia/`` at the repository root, or where ``EMILIA_PATH`` points. It is loaded from that folder
+as the package ``Emilia`` without touching ``sys.path``, and refused when it speaks another API version.
 """
 
 from __future__ import annotations
@@ -39,13 +39,18 @@ def package(settings: ProcessSettings) -> Any:
     version = getattr(module, "API_VERSION", None)
     if version != API_VERSION:
         raise ConfigError(
-            f"the Emilia package in {where} speaks API version {version}, this program {API_VERSION}: update the older one"
+            f"the Emilia package in {where} speaks API version {version}, this program {API_VERSION}: "
+            "update the older one"
         )
     return module
 
 
 def _load(where: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("Emilia", where / "__init__.py", submodule_search_locations=[str(where)])
+    for name in [name for name in sys.modules if name.split(".")[0] == "Emilia"]:
+        del sys.modules[name]
+    spec = importlib.util.spec_from_file_location(
+        "Emilia", where / "__init__.py", submodule_search_locations=[str(where)]
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

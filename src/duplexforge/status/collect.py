@@ -1,9 +1,9 @@
 """Collects a :class:`~duplexforge.status.snapshot.Snapshot` from the records in the store and the queues.
 
-Every episode id that appears anywhere (a task of either queue, a raw record, a manifest) is put in exactly one class, by the
-furthest fact that is known of it: the manifest, else its processing task, else the raw record, else its download task. Places
-are read in the direction in which work moves, and every mover writes the new place before it clears the old one, so an
-episode on its way is seen at least once and a running pipeline is not mistaken for a leak.
+Every episode id that appears anywhere (a task of either queue, a raw record, a manifest) is put in exactly one class,
+by the furthest fact that is known of it: the manifest, else its processing task, else the raw record, else its download
+task. Places are read in the direction in which work moves, and every mover writes the new place before it clears the
+old one, so an episode on its way is seen at least once and a running pipeline is not mistaken for a leak.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Known(NamedTuple):
 
 @dataclass
 class _Stage:
-    """One queue's tasks by state. ``completed`` beats ``failed`` beats ``waiting``; running tasks are among the waiting."""
+    """One queue's tasks by state; ``completed`` beats ``failed`` beats ``waiting``, which includes the running ones."""
 
     waiting: set[str] = field(default_factory=set)
     completed: set[str] = field(default_factory=set)
@@ -173,8 +173,8 @@ def _stage(reader: Reader, queue: TaskQueue[Any] | None, failures: _Failures) ->
         return _Stage()
     waiting = reader.names(queue.stage, "todo")
     completed = reader.names(queue.stage, "completed")
-    failed = {str(record.task.get("episode_id") or record.id): _described(record.task) for record in failures.read(queue)}
-    return _Stage(waiting, completed, failed)
+    dead = ((str(record.task.get("episode_id") or record.id), record.task) for record in failures.read(queue))
+    return _Stage(waiting, completed, {episode: _described(task) for episode, task in dead})
 
 
 def _described(task: Mapping[str, Any]) -> _Known:
@@ -196,10 +196,10 @@ def _raw(records: Iterable[AudioRecord], differences: Differences) -> dict[str, 
 
 
 def _rename(reader: Reader, layout: Layout, stages: Mapping[str, _Stage], known: set[str]) -> None:
-    """Put episode ids in the place of task ids where the two differ (tasks written by hand), which only their bodies tell.
+    """Put episode ids in the place of task ids where the two differ, as in tasks written by hand: only bodies tell.
 
-    Waiting downloads keep their task id: nothing else is known under their episode's id yet, and reading all of them for
-    the sake of a few would cost a request each.
+    Waiting downloads keep their task id: nothing else is known under their episode's id yet, and reading all of them
+    for the sake of a few would cost a request each.
     """
     places: list[tuple[set[str], Callable[[str, str], str], str]] = [
         (stages["download"].completed, layout.completed, "download"),

@@ -13,14 +13,14 @@ from duplexforge.status.snapshot import TOLERANCE, Episode, InputClass, Language
 
 
 class Outputs:
-    """Sums over manifests; ``outcomes`` has the outcome of every episode that has one. The first ``rows`` of a class are kept."""
+    """Sums over manifests. ``outcomes`` has the outcome by episode; ``episodes`` the first ``rows`` of each outcome."""
 
     def __init__(self, differences: Differences, *, rows: int) -> None:
         self.outcomes: dict[str, str] = {}
         self.hours = Hours()
         self.segments = self.flagged = self.speakers = 0
         self.flags: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
         self.configurations: Counter[str] = Counter()
         self.episodes: list[Episode] = []
         self._differences, self._rows = differences, rows
@@ -43,7 +43,7 @@ class Outputs:
         self.speakers += manifest.speakers
         self.flags.update(manifest.flags)
         for stage, seconds in manifest.seconds.items():
-            self.seconds[stage] += seconds  # type: ignore[assignment]  # a Counter of floats
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         self.configurations[manifest.config_hash] += 1
         self._models.update(manifest.models.items())
         self._count_language(manifest)
@@ -98,7 +98,7 @@ def _adds_up(hours: Hours) -> bool:
 
 
 class Ledger:
-    """Sums over published batches, by target. Read it before the manifests: what was published had its manifest first."""
+    """Sums over published batches, by target. Read before the manifests: what was published had its manifest first."""
 
     def __init__(self, differences: Differences) -> None:
         self._differences = differences

@@ -1,7 +1,7 @@
 """Reads the store's records for status: many at a time, in key order, never all in memory.
 
-Nothing is skipped in silence. A record that cannot be read is noted as a difference, so a report about a damaged store is
-still written and says what is damaged.
+Nothing is skipped in silence. A record that cannot be read is noted as a difference, so a report about a damaged store
+is still written and says what is damaged.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Reader:
         self._store, self._layout, self._differences = store, layout, differences
 
     def bodies(self, keys: Iterable[str], *, ahead: int = _AHEAD) -> Iterator[tuple[str, bytes]]:
-        """Key and bytes of the objects that exist, in the order of ``keys``, at most ``ahead`` of them read in advance."""
+        """Key and bytes of the objects that exist, in the order of ``keys``, at most ``ahead`` read in advance."""
         waiting: deque[tuple[str, Future[bytes | None]]] = deque()
         with ThreadPoolExecutor(max_workers=min(_THREADS, ahead)) as pool:
             for key in keys:
@@ -71,7 +71,7 @@ class Reader:
         return self._records(AudioRecord, keys)
 
     def manifests(self) -> Iterator[Manifest]:
-        """Committed manifests. Finds them by folder: listing every segment of every episode would cost a hundred times more."""
+        """Committed manifests, found by folder: a listing of all segments of all episodes would be a hundredfold."""
         return self._records(Manifest, self._manifest_keys())
 
     def _manifest_keys(self) -> Iterator[str]:
@@ -82,7 +82,7 @@ class Reader:
                     yield self._layout.manifest(parts[-2], parts[-1])
                 except ValueError:
                     # The pipeline writes no such name, so nothing that it counts can be in there.
-                    self._differences.note("a folder among the processed episodes has a name that is no episode id", folder)
+                    self._differences.note("a processed folder has a name that is no episode id", folder)
 
     def ledger(self) -> Iterator[LedgerEntry]:
         """Records of published batches."""

@@ -1,7 +1,7 @@
 """What status knows at one moment, as plain frozen values that turn into JSON.
 
-The point of a snapshot is its accounting: every episode that was ever asked for stands in exactly one class, every hour of
-known length in exactly one part, and whatever does not fit is named in ``differences`` instead of vanishing in a sum.
+The point of a snapshot is its accounting: every episode that was ever asked for stands in exactly one class, every hour
+of known length in exactly one part, and whatever does not fit is named in ``differences``, not lost in a sum.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class InputClass:
-    """Episodes of one class, with the hours of those whose length is known and the number of those whose length is not."""
+    """Episodes of one class: the hours of those whose length is known, and how many are of ``unknown`` length."""
 
     name: str
     episodes: int
@@ -32,7 +32,7 @@ class InputClass:
 
 @dataclass(frozen=True)
 class HoursAccount:
-    """Where the hours went: ``source`` is what came in, the other five are where it is; ``unknown`` episodes are in neither."""
+    """Where the hours went: ``source`` came in, the five parts are where it is; ``unknown`` episodes are in neither."""
 
     source: float = 0.0
     published: float = 0.0
@@ -131,10 +131,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything the tables and the report show. ``speakers`` are summed over episodes: a voice in two episodes counts twice.
+    """Everything the tables and the report show.
 
-    ``stage_seconds`` are computing seconds summed over the manifests, whose audio is ``processed_hours`` long. ``episodes``
-    holds the first rows of every class only; ``classes`` has the true counts.
+    ``speakers`` are summed over episodes: a voice in two episodes counts twice. ``stage_seconds`` are computing seconds
+    summed over the manifests, whose audio is ``processed_hours`` long. ``episodes`` holds only the first rows of every
+    class; ``classes`` has the true counts.
     """
 
     collected_at: str
@@ -178,7 +179,7 @@ class Snapshot:
         return next((one.episodes for one in self.classes if one.name == name), 0)
 
     def to_json(self) -> dict[str, Any]:
-        """The snapshot as values that :mod:`json` can write, with ``inputs``, ``accounted`` and the real-time factor."""
+        """The snapshot as values that :mod:`json` can write, with the computed properties among them."""
         computed = {
             "inputs": self.inputs,
             "accounted": self.accounted,

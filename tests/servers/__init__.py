@@ -1,0 +1,1 @@
+"""Servers that tests talk to: each speaks its protocol over a real socket, in a process of its own."""

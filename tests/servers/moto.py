@@ -1,0 +1,29 @@
+"""moto's server in a process of its own: ``python -m tests.servers.moto``. For the shape of answers, never to judge locking."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+
+def _exit_with_parent() -> None:
+    while os.read(0, 1024):
+        continue
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve on a free port, print it, end when standard input closes."""
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    sys.stdout.write(f"{server.server_port}\n")
+    sys.stdout.flush()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
