@@ -83,21 +83,24 @@ class VadOptions:
 
 @dataclass(frozen=True)
 class DiarizeOptions:
-    """Speaker turns.
+    """Speaker turns by clustering.
 
-    ``max_speakers`` found at most; ``penalty`` scales the information criterion that stops the clustering (higher: fewer
-    speakers); no turn shorter than ``min_turn`` between two others; a speaker with less than ``min_speaker`` of speech in
-    all is given to the nearest other; pauses of one speaker up to ``bridge`` stay inside the turn; ``seed`` fixes the
-    mixture training.
+    Speech is taken in blocks of ``block`` seconds, cut into chunks of ``chunk`` seconds, grouped into ``start_clusters`` voices
+    at most. Two voices are one person up to the squared distance ``distance`` plus ``distance_short`` over the seconds of the
+    shorter one, twice that for a voice with less than ``min_speaker`` seconds. A change of speaker costs ``switch`` (nats)
+    and lasts ``min_turn`` at least; pauses of one speaker up to ``bridge`` stay inside the turn.
     """
 
     engine: str
-    max_speakers: int
-    penalty: float
+    block: float
+    chunk: float
+    start_clusters: int
+    distance: float
+    distance_short: float
+    switch: float
     min_turn: float
     min_speaker: float
     bridge: float
-    seed: int
 
 
 @dataclass(frozen=True)

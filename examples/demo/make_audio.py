@@ -1,10 +1,10 @@
 """Make the audio of the demo from scratch, and the truth about it.
 
-Five short episodes in five containers: three conversations of synthetic voices (the Debian package `flite`), a reading by a
-human voice (clips of the Debian package `pocketsphinx-testdata`) and one file in which nobody speaks. Because the
-mixing is done here, who speaks when is known to the sample; `truth.json` states it in seconds of the audio *as PyAV
-decodes it*, encoder delay included. The results are committed, so neither the demo nor a test runs this script; run
-it after changing `script.toml`:
+Five short episodes in five containers: three conversations of synthetic voices (the Debian package `flite`), a
+reading by a human voice (clips of the Debian package `pocketsphinx-testdata`) and one file in which nobody speaks.
+Because the mixing is done here, who speaks when is known to the sample; `truth.json` states it in seconds of the
+audio *as PyAV decodes it*, encoder delay included. The results are committed, so neither the demo nor a test runs
+this script; run it after changing `script.toml`:
 
     python examples/demo/make_audio.py
 
@@ -26,6 +26,7 @@ from pathlib import Path
 import av
 import numpy as np
 import soxr
+from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
@@ -35,18 +36,13 @@ RATE = 24000
 NOISE_DBFS = -60.0
 TAIL_SECONDS = 0.8
 TONE_SECONDS = 8.0
+TONE_DBFS = -34.0
 FADE_SECONDS = 0.005
 FRAME_SECONDS = 0.005
 # A turn begins where its energy over 5 ms first comes within this of its mean level: just above the room noise.
 AUDIBLE_DB = -38.0
 # A lag beyond this would mean an encoder we do not understand, not a priming delay.
 MAX_LAG_SECONDS = 0.2
-
-FLITE_LICENCE = "voices: Carnegie Mellon University's Flite licence (free to use and distribute); words: Apache-2.0"
-LICENCES = {
-    "librivox": "BSD-2-Clause as Debian's pocketsphinx-testdata; the LibriVox reading and the novel are public domain",
-    "nobody": "Apache-2.0",
-}
 
 Samples = NDArray[np.float32]
 
@@ -67,6 +63,7 @@ class Episode:
 
     file: str
     title: str
+    licence: str
     codec: str
     bit_rate: int
     seed: int
@@ -112,8 +109,12 @@ def read_wave(path: Path) -> Samples:
     with wave.open(str(path), "rb") as source:
         raw = np.frombuffer(source.readframes(source.getnframes()), dtype="<i2")
         rate = source.getframerate()
-    resampled: Samples = soxr.resample(raw.astype(np.float32) / 32768.0, rate, RATE, quality="VHQ")
-    return resampled
+    return resampled(raw.astype(np.float32) / 32768.0, rate, RATE)
+
+
+def resampled(samples: Samples, rate: int, wanted: int) -> Samples:
+    """Bring samples from one rate to another."""
+    return np.asarray(soxr.resample(samples, rate, wanted, quality="VHQ"), dtype=np.float32)
 
 
 def synthesise(voice: str, text: str) -> Samples:
@@ -127,6 +128,11 @@ def synthesise(voice: str, text: str) -> Samples:
 def level_db(samples: Samples) -> float:
     """Mean power in dB of full scale."""
     return float(10.0 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
+
+
+def at_level(samples: Samples, level: float) -> Samples:
+    """The samples with their mean power brought to a level in dB of full scale."""
+    return samples * np.float32(10.0 ** ((level - level_db(samples)) / 20.0))
 
 
 def trimmed(samples: Samples) -> Samples:
@@ -146,9 +152,9 @@ def spoken(line: Line, voice: str, level: float) -> Samples:
     """Synthesise or fetch one line, trim it and bring it to its speaker's level."""
     # A recording's ends are left alone: the clips are cut tight, and their own noise is no silence.
     raw = read_wave(CLIPS / CLIP_NAME.format(line.clip)) if line.clip else trimmed(synthesise(voice, line.text))
-    gain = 10.0 ** ((level - level_db(raw)) / 20.0)
-    # One peak must not clip; half a dB less on one line is nothing anybody hears.
-    return (raw * min(gain, 0.95 / float(np.abs(raw).max()))).astype(np.float32)
+    loud = at_level(raw, level)
+    # A peak must not clip; the dB that one line then lacks is nothing anybody hears.
+    return loud * np.float32(min(1.0, 0.95 / float(np.abs(loud).max())))
 
 
 def room_noise(size: int, generator: np.random.Generator) -> Samples:
@@ -157,18 +163,17 @@ def room_noise(size: int, generator: np.random.Generator) -> Samples:
     # Below 50 Hz the slope is flattened: rumble would take the whole level and be heard by nobody.
     spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(size, 1.0 / RATE), 50.0))
     noise = np.fft.irfft(spectrum, size).astype(np.float32)
-    noise *= 10.0 ** ((NOISE_DBFS - level_db(noise)) / 20.0)
-    return noise
+    return at_level(noise, NOISE_DBFS)
 
 
 def chord(generator: np.random.Generator) -> Samples:
     """A soft, slowly swelling A major chord with a little hiss: sound, and no speech."""
     time = np.arange(round(TONE_SECONDS * RATE)) / RATE
-    notes = sum(np.sin(2.0 * np.pi * pitch * time) / (number + 1.0) for number, pitch in enumerate((220.0, 277.18, 329.63)))
+    pitches = (220.0, 277.18, 329.63)
+    notes = sum(np.sin(2.0 * np.pi * pitch * time) / (number + 1.0) for number, pitch in enumerate(pitches))
     swell = np.sin(np.pi * time / TONE_SECONDS) ** 2
-    tone = np.asarray(notes * swell, dtype=np.float32)
-    tone *= 10.0 ** ((-34.0 - level_db(tone)) / 20.0)
-    return (tone + room_noise(time.size, generator)).astype(np.float32)
+    tone = at_level(np.asarray(notes * swell, dtype=np.float32), TONE_DBFS)
+    return tone + room_noise(time.size, generator)
 
 
 def mixed(episode: Episode) -> Mix:
@@ -196,16 +201,16 @@ def mixed(episode: Episode) -> Mix:
 def encode(path: Path, samples: Samples, episode: Episode) -> None:
     """Write mono audio with the episode's codec; the container follows from the file name."""
     pcm = np.clip(np.rint(samples * 32767.0), -32768, 32767).astype(np.int16)
+    frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout="mono")
+    frame.sample_rate = RATE
+    # Counted from zero, the encoder's priming falls before zero and the container tells players to skip it.
+    frame.pts, frame.time_base = 0, Fraction(1, RATE)
     # Without bitexact, Matroska gets a random identity and every file the encoder's version.
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream(episode.codec, rate=RATE, options={"flags": "+bitexact"})
-        stream.codec_context.layout = "mono"
+        stream = container.add_stream(episode.codec, rate=RATE, layout="mono", options={"flags": "+bitexact"})
+        assert isinstance(stream, AudioStream)
         if episode.bit_rate:
             stream.codec_context.bit_rate = episode.bit_rate
-        frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate = RATE
-        # Counted from zero, the encoder's priming falls before zero and the container tells players to skip it.
-        frame.pts, frame.time_base = 0, Fraction(1, RATE)
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
 
@@ -223,20 +228,13 @@ def decode(path: Path) -> tuple[Samples, int]:
 def lag_seconds(original: Samples, decoded: Samples, rate: int) -> float:
     """How much later the decoded audio is than the original, by the peak of their cross-correlation."""
     # Compared at 48 kHz: the finest rate any of the decoders gives, so that nothing is lost by resampling.
-    left: Samples = soxr.resample(original, RATE, 48000)
-    right: Samples = soxr.resample(decoded, rate, 48000)
+    left, right = resampled(original, RATE, 48000), resampled(decoded, rate, 48000)
     size = 1 << (left.size + right.size - 1).bit_length()
     product = np.fft.rfft(right, size) * np.conj(np.fft.rfft(left, size))
     reach = round(MAX_LAG_SECONDS * 48000)
     correlation = np.fft.irfft(product, size)
     around = np.concatenate([correlation[-reach:], correlation[: reach + 1]])
     return (int(np.argmax(around)) - reach) / 48000.0
-
-
-def licence(episode: Episode) -> str:
-    """The licence line of an episode, by where its voices come from."""
-    voices = {voice for voice, _ in episode.speakers.values()}
-    return LICENCES["librivox" if "librivox" in voices else "nobody"] if not voices - {"librivox"} else FLITE_LICENCE
 
 
 def make(episode: Episode, folder: Path) -> dict[str, object]:
@@ -250,7 +248,7 @@ def make(episode: Episode, folder: Path) -> dict[str, object]:
     return {
         "title": episode.title,
         "language": "en",
-        "licence": licence(episode),
+        "licence": episode.licence,
         "voices": {name: voice for name, (voice, _) in episode.speakers.items()},
         "duration": round(decoded.size / rate, 4),
         "turns": [turn.moved(lag) for turn in mix.turns],
@@ -264,7 +262,7 @@ def main() -> None:
     folder: Path = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
     truth = {episode.file: make(episode, folder) for episode in read_script(HERE / "script.toml")}
-    text = json.dumps(truth, indent=2, ensure_ascii=False)
+    text = json.dumps({"files": truth}, indent=2, ensure_ascii=False)
     (folder / "truth.json").write_text(text + "\n", encoding="utf-8")
 
 

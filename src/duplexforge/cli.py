@@ -245,6 +245,18 @@ def doctor(store: Store = None, json: Json = False) -> None:
     raise typer.Exit(checks.run(store, as_json=json))
 
 
+@app.command()
+def settings(json: Json = False) -> None:
+    """List every setting: variable, default, meaning."""
+    from dataclasses import asdict
+
+    from duplexforge.config import describe
+
+    rows = describe()
+    lines = [f"{' or '.join(row.names)} ({row.default or 'unset'})\n    {row.meaning}" for row in rows]
+    _show(json, [asdict(row) for row in rows], "\n".join(lines))
+
+
 @queue_app.command("stats")
 def queue_stats(store: Store = None, json: Json = False) -> None:
     """Count the tasks of every queue by state."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -35,7 +36,7 @@ class Group(BaseSettings):
     """Base of the settings groups: frozen, environment names without prefix, empty means unset."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True, env_prefix=""
+        frozen=True, use_attribute_docstrings=True, env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True, env_prefix=""
     )
 
     @classmethod
@@ -221,6 +222,28 @@ def variables(name: str, alias: object) -> list[str]:
     if isinstance(alias, AliasChoices):
         return [str(choice) for choice in alias.choices if str(choice) != name]
     return [name.upper()]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One setting as a person meets it: its names (documented one first), built-in default, meaning, group."""
+
+    names: list[str]
+    default: str
+    meaning: str
+    group: str
+
+
+def describe() -> list[Variable]:
+    """Every setting, in the order of the groups."""
+    rows = []
+    for group in dict.fromkeys(group for groups in GROUPS.values() for group in groups):
+        for name, field in group.model_fields.items():
+            default = "" if field.default is None else str(field.default)
+            names = variables(name, field.validation_alias)
+            title = group.__name__.removesuffix("Settings").lower()
+            rows.append(Variable(names, default, " ".join((field.description or "").split()), title))
+    return rows
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -12,10 +12,12 @@ from rich.console import Console
 
 from duplexforge import log, roles
 from duplexforge.downloading.plan import Defaults, seed
+from duplexforge.errors import InputError, RetryLater
 from duplexforge.progress import Phases
 from duplexforge.roles import Site
 from duplexforge.run import Chain, Plan, settings_for
 from duplexforge.status import collect, report, table
+from duplexforge.status.snapshot import Snapshot
 
 _MOST_WORKERS = 8
 
@@ -51,16 +53,22 @@ def run(
 
 def finish(site: Site, plan: Plan, console: Console, *, as_json: bool) -> int:
     """Report, table, exit code."""
-    queues = site.queues()
-    snapshot = collect.collect(site.store, site.layout, queues)
     page = plan.out / "report.html"
-    report.build(site.store, site.layout, queues, page, title=f"duplexforge: {plan.out.name}")
+    snapshot = report.build(site.store, site.layout, site.queues(), page, title=f"duplexforge: {plan.out.name}")
     if as_json:
         print(json.dumps(snapshot.to_json(), indent=1, ensure_ascii=False))
     else:
         console.print(table.render(snapshot))
-        console.print(f"data set: {plan.out / 'dataset'}\nreport:   {page}", highlight=False)
-    return 0
+        console.print(f"data set: {plan.out / 'dataset'}\nreport:   {page}", highlight=False, soft_wrap=True)
+    return exit_code(snapshot)
+
+
+def exit_code(snapshot: Snapshot) -> int:
+    """0 when all is done; 65 when inputs failed; 75 when something is still open, unpublished or does not add up."""
+    if any(failure.stage in ("download", "processing") for failure in snapshot.failures):
+        return InputError.exit_code
+    left = any(stats.open for stats in snapshot.queues.values()) or snapshot.unpublished or not snapshot.accounted
+    return RetryLater.exit_code if left or snapshot.failures else 0
 
 
 def show(site: Site, *, as_json: bool) -> None:

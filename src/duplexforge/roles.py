@@ -77,7 +77,8 @@ def upload_step(site: Site) -> Step[UploadTask]:
     """The step of the upload role: to the Hub when HF_REPO_ID is set, else to the local folder."""
     config.quiet_libraries()
     from duplexforge.uploading.role import UploadStep
-    from duplexforge.uploading.targets import HubTarget, LocalTarget
+    from duplexforge.uploading.hub import HubTarget
+    from duplexforge.uploading.targets import LocalTarget
 
     wanted = site.settings[UploadSettings]
     target: LocalTarget | HubTarget

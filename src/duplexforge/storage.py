@@ -1,8 +1,8 @@
 """One object store, whatever it is: a folder, S3, R2 or another S3-compatible service, or memory.
 
-A thin module over obstore. It adds what the product's correctness rests on: :meth:`Store.put_if_absent` that is exact even
-when an answer was lost, whole folders that are sent or raise, typed errors, and :meth:`Store.now`, the *store's* clock, by
-which leases expire.
+A thin module over obstore. It adds what the product's correctness rests on: :meth:`Store.put_if_absent` that is exact
+even when an answer was lost, whole folders that are sent or raise, typed errors, and :meth:`Store.now`, the *store's*
+clock, by which leases expire.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,16 +26,14 @@ from obstore import exceptions as failures
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from duplexforge.config import StoreSettings
-from duplexforge.errors import ConfigError, InputError, StoreError
+from duplexforge.errors import ConfigError, StoreError
 from duplexforge.records import FileEntry
+from duplexforge.store_errors import is_clash, translated
 
 # Conditional writes are one request; above this size a file is sent in parts, which cannot be conditional.
 SINGLE_PUT_LIMIT = 64 * 1024 * 1024
 PAGE = 1000
 _CLOCK_SECONDS = 600.0
-
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class ObjectMeta:
@@ -46,6 +45,14 @@ class ObjectMeta:
     modified: float
 
 
+# Store.list hides the built-in of that name from annotations inside the class.
+Page = list[ObjectMeta]
+Names = list[str]
+Entries = list[FileEntry]
+
+T = TypeVar("T")
+
+
 class Store:
     """An object store below one URL. Safe to share between threads."""
 
@@ -54,6 +61,8 @@ class Store:
         self._backend = backend
         self._attempts = attempts
         self._clock: tuple[float, float] | None = None
+        self._told = 0.0
+        self.clock_seconds = _CLOCK_SECONDS
         self._clock_lock = threading.Lock()
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -93,23 +102,34 @@ class Store:
         return digest.hexdigest()
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectMeta]:
-        """Objects below ``prefix`` (ends with ``/``) in key order; only keys greater than ``after`` when it is given."""
+        """Objects below ``prefix`` (ends with ``/``) in key order; with ``after`` only those with greater keys."""
         for page in self.pages(prefix, after=after):
             yield from page
 
-    def pages(self, prefix: str, *, after: str | None = None) -> Iterator[list[ObjectMeta]]:
+    def pages(self, prefix: str, *, after: str | None = None) -> Iterator[Page]:
         """The listing in pages of up to 1,000, so that a caller can stop after the first."""
-        listing = self._call(
-            lambda: obstore.list(self._backend, prefix.rstrip("/"), offset=after, chunk_size=PAGE), prefix
-        )
         if isinstance(self._backend, LocalStore):
-            yield from _sorted_pages(listing)
+            yield from self._call(lambda: _sorted_pages(self._listing(prefix, after)), prefix)
             return
-        pages = iter(listing)
-        while (page := self._call(lambda: next(pages, None), prefix, attempts=1)) is not None:
-            yield [_meta(item) for item in page]
+        listing: Iterator[Any] | None = self._listing(prefix, after)
 
-    def folders(self, prefix: str) -> list[str]:
+        def next_page() -> Any:
+            # The stream is over once it has failed: another one goes on behind the last key that came.
+            nonlocal listing
+            current, listing = listing or self._listing(prefix, after), None
+            page = next(current, None)
+            listing = current
+            return page
+
+        while (page := self._call(next_page, prefix)) is not None:
+            metas = [_meta(item) for item in page]
+            after = metas[-1].key if metas else after
+            yield metas
+
+    def _listing(self, prefix: str, after: str | None) -> Iterator[Any]:
+        return iter(obstore.list(self._backend, prefix.rstrip("/"), offset=after, chunk_size=PAGE))
+
+    def folders(self, prefix: str) -> Names:
         """The prefixes one level below ``prefix``, each with its final ``/``."""
         found = self._call(lambda: obstore.list_with_delimiter(self._backend, prefix.rstrip("/") or None), prefix)
         return [f"{name.rstrip('/')}/" for name in found["common_prefixes"]]
@@ -124,10 +144,12 @@ class Store:
         """
         unsure = False
         for attempt in self._tries(self._attempts):
-            with attempt, _translated(key):
+            with attempt, translated(key):
                 try:
                     obstore.put(self._backend, key, body, mode="create")
-                except failures.AlreadyExistsError:
+                except failures.AlreadyExistsError as error:
+                    if is_clash(error):
+                        raise StoreError(f"{key} was being written by another request", reason="clash") from error
                     return unsure and self.find(key) == body
                 except failures.BaseError:
                     unsure = True
@@ -145,41 +167,42 @@ class Store:
         self._call(lambda: obstore.put(self._backend, key, path), key)
         return True
 
-    def send_folder(self, folder: Path, prefix: str, *, threads: int = 8) -> list[FileEntry]:
-        """Send every file below ``folder`` to ``prefix``; return their entries sorted by name, or raise on the first failure."""
+    def send_folder(self, folder: Path, prefix: str, *, threads: int = 8) -> Entries:
+        """Send every file below ``folder`` to ``prefix``; their entries by name, or the first failure is raised."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         entries = [file_entry(path, path.relative_to(folder).as_posix()) for path in files]
         with ThreadPoolExecutor(max_workers=threads) as pool:
-            sent = [pool.submit(self.upload, path, prefix + entry.name) for path, entry in zip(files, entries, strict=True)]
+            pairs = zip(files, entries, strict=True)
+            sent = [pool.submit(self.upload, path, prefix + entry.name) for path, entry in pairs]
             for future in sent:
                 future.result()
         return entries
 
     def delete(self, keys: str | Sequence[str]) -> None:
         """Remove objects; a key that is not there is no error."""
-        names = [keys] if isinstance(keys, str) else list(keys)
+        names = [keys] if isinstance(keys, str) else [*keys]
         for start in range(0, len(names), PAGE):
             self._delete_page(names[start : start + PAGE])
 
-    def _delete_page(self, names: list[str]) -> None:
+    def _delete_page(self, names: Names) -> None:
         try:
             self._call(lambda: obstore.delete(self._backend, names), names[0] if names else "")
         except FileNotFoundError:
             # A folder store stops at the first missing file: take the rest one by one.
             for name in names:
-                try:
-                    self._call(lambda name=name: obstore.delete(self._backend, [name]), name)  # type: ignore[misc]
-                except FileNotFoundError:
-                    continue
+                with suppress(FileNotFoundError):
+                    self._call(partial(obstore.delete, self._backend, [name]), name)
 
     # -- the store's clock and its probe ---------------------------------------------------------------------------
 
     def now(self) -> float:
         """Seconds on the store's clock: an object's modification time read back, carried on by a monotonic clock."""
         with self._clock_lock:
-            if self._clock is None or time.monotonic() - self._clock[1] > _CLOCK_SECONDS:
+            if self._clock is None or time.monotonic() - self._clock[1] > self.clock_seconds:
                 self._clock = self._read_clock()
-            return self._clock[0] + time.monotonic() - self._clock[1]
+            # Read again, a clock of whole seconds may seem to have gone back.
+            self._told = max(self._told, self._clock[0] + time.monotonic() - self._clock[1])
+            return self._told
 
     def _read_clock(self) -> tuple[float, float]:
         key = f"tasks/.probe/{uuid.uuid4().hex}"
@@ -192,7 +215,7 @@ class Store:
         return meta.modified, started
 
     def probe(self) -> None:
-        """Check that the store can be written, read and deleted and that create-if-absent holds; ConfigError otherwise."""
+        """Check that the store can be written, read and deleted and that create-if-absent holds, else ConfigError."""
         key = f"tasks/.probe/{uuid.uuid4().hex}"
         try:
             first, second = self.put_if_absent(key, b"first"), self.put_if_absent(key, b"second")
@@ -207,9 +230,9 @@ class Store:
 
     # -- shared ----------------------------------------------------------------------------------------------------
 
-    def _call(self, request: Any, key: str, *, attempts: int | None = None) -> Any:
-        for attempt in self._tries(attempts or self._attempts):
-            with attempt, _translated(key):
+    def _call(self, request: Callable[[], T], key: str) -> T:
+        for attempt in self._tries(self._attempts):
+            with attempt, translated(key):
                 return request()
         raise AssertionError("the last attempt returns or raises")
 
@@ -220,35 +243,14 @@ class Store:
         )
 
 
-@contextmanager
-def _translated(key: str) -> Iterator[None]:
-    """Turn obstore's errors into ours; FileNotFoundError and AlreadyExists stay what they are."""
-    try:
-        yield
-    except (failures.PermissionDeniedError, failures.UnauthenticatedError, PermissionError) as error:
-        raise ConfigError(f"the store refused {key}: check the access key and its policy ({_short(error)})") from error
-    except failures.InvalidPathError as error:
-        raise InputError(f"{key!r} is not a valid object key", reason="bad_key") from error
-    except failures.AlreadyExistsError:
-        raise
-    except failures.BaseError as error:
-        raise StoreError(f"the store did not answer for {key}: {_short(error)}") from error
-
-
-def _short(error: BaseException) -> str:
-    # obstore's messages carry the whole request after the first line; the first is what a person can use.
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-
-
 def _meta(raw: Any) -> ObjectMeta:
     return ObjectMeta(raw["path"], raw["size"], raw.get("e_tag"), raw["last_modified"].timestamp())
 
 
-def _sorted_pages(listing: Iterable[Any]) -> Iterator[list[ObjectMeta]]:
+def _sorted_pages(listing: Iterator[Any]) -> list[Page]:
     # A folder is walked in directory order, so its pages exist only once all of it was seen.
     found = sorted((_meta(item) for page in listing for item in page), key=lambda meta: meta.key)
-    for start in range(0, len(found), PAGE):
-        yield found[start : start + PAGE]
+    return [found[start : start + PAGE] for start in range(0, len(found), PAGE)]
 
 
 def file_entry(path: Path, name: str) -> FileEntry:
@@ -258,19 +260,22 @@ def file_entry(path: Path, name: str) -> FileEntry:
     return FileEntry(name=name, size=path.stat().st_size, sha256=digest)
 
 
-def open_store(settings: StoreSettings) -> Store:
-    """The store that the settings name. ConfigError when the URL makes no sense or a folder cannot be written."""
+def open_store(settings: StoreSettings, *, attempts: int = 6) -> Store:
+    """The store that the settings name. ConfigError when the URL makes no sense or a folder cannot be written.
+
+    ``attempts`` is how often a request is tried before it is a StoreError.
+    """
     scheme, _, rest = settings.url.partition("://")
     if scheme == "memory":
-        return Store(settings.url, MemoryStore())
+        return Store(settings.url, MemoryStore(), attempts=attempts)
     if scheme == "file":
-        return _open_folder(Path(rest).expanduser())
+        return _open_folder(Path(rest).expanduser(), attempts)
     if scheme == "s3" and rest:
-        return _open_s3(settings, rest)
+        return _open_s3(settings, rest, attempts)
     raise ConfigError(f"STORE_URL: {settings.url!r} is not file://FOLDER, s3://BUCKET or memory://")
 
 
-def _open_folder(folder: Path) -> Store:
+def _open_folder(folder: Path, attempts: int) -> Store:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         marker = folder / f".writable-{uuid.uuid4().hex}"
@@ -278,10 +283,10 @@ def _open_folder(folder: Path) -> Store:
         marker.unlink()
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return Store(f"file://{folder}", LocalStore(folder.resolve()))
+    return Store(f"file://{folder}", LocalStore(folder.resolve()), attempts=attempts)
 
 
-def _open_s3(settings: StoreSettings, rest: str) -> Store:
+def _open_s3(settings: StoreSettings, rest: str, attempts: int) -> Store:
     bucket, _, prefix = rest.partition("/")
     options: dict[str, Any] = {"region": settings.aws_region}
     if settings.endpoint:
@@ -304,4 +309,4 @@ def _open_s3(settings: StoreSettings, rest: str) -> Store:
         # Retries are ours: a repeated conditional write must know that it is a repetition.
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=60)},
     )
-    return Store(settings.url, backend)
+    return Store(settings.url, backend, attempts=attempts)

@@ -1,4 +1,7 @@
-"""moto's server in a process of its own: ``python -m tests.servers.moto``. For the shape of answers, never to judge locking."""
+"""moto's server in a process of its own: for the shape of answers, never to judge locking.
+
+``python -m tests.servers.moto`` prints its port and ends when standard input closes.
+"""
 
 from __future__ import annotations
 

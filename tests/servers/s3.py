@@ -1,8 +1,9 @@
 """An S3-speaking server, atomic per key: ``python -m tests.servers.s3 [--port 0]``.
 
-Every request is handled in one step of one thread, so conditional writes are exact, which a mock that checks and then writes
-is not. Buckets exist as soon as they are named: a test takes a fresh one. ``/__control`` (JSON) tells requests by kind and bucket and
-takes personalities (``aws``, ``ignores_conditions``, ``r2``), denied prefixes and faults, see :class:`tests.servers.s3_client.S3Server`.
+Every request is handled in one step of one thread, so conditional writes are exact, which a mock that checks and then
+writes is not. Buckets exist as soon as they are named: a test takes a fresh one. ``/__control`` (JSON) tells requests
+by bucket and kind, and takes personalities (``aws``, ``ignores_conditions``, ``r2``), denied prefixes and faults, see
+:class:`tests.servers.s3_client.S3Server`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class S3:
         self._counts[name][kind] += 1
         if refusal := self._refusal(request, name, key):
             return refusal
-        answer = self._faults.around(request, lambda: getattr(self, f"_{kind}")(self._buckets[name], name, key, request))
+        operation = getattr(self, f"_{kind}")
+        answer = self._faults.around(request, lambda: operation(self._buckets[name], name, key, request))
         answer.delay = max(answer.delay, self._latency)
         return answer
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Process:
-    """A server of ``tests.servers`` in a process of its own; it ends when this object is closed or this process dies."""
+    """A server of ``tests.servers`` in its own process; it ends when this object is closed or this process dies."""
 
     def __init__(self, module: str, arguments: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(

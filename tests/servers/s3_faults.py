@@ -14,9 +14,9 @@ from tests.servers.wire import Answer, Request
 class Fault:
     """What happens to the next ``times`` matching requests (after ``skip`` of them), each with probability ``p``.
 
-    ``action``: ``error`` answers ``code`` without applying; ``lost`` applies and breaks the connection before the answer;
-    ``late`` breaks it now and applies after ``delay`` seconds; ``slow`` applies now and answers after ``delay``;
-    ``cut`` answers with half of the body.
+    ``action``: ``error`` answers ``code`` without applying; ``lost`` applies and breaks the connection before the
+    answer; ``late`` breaks it now and applies after ``delay`` seconds; ``slow`` applies now and answers after
+    ``delay``; ``cut`` answers with half of the body.
     """
 
     action: str

@@ -1,6 +1,6 @@
 """HTTP/1.1 for test servers: one synchronous handler on an asyncio loop, so a request is atomic by construction.
 
-A handler returns an :class:`Answer`, which may come late, be cut short or never come at all: what a network does to clients.
+A handler returns an :class:`Answer`, which may come late, be cut short or never come: what networks do to clients.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """One answer. ``delay`` seconds before it is sent; ``sent`` bytes of the body before the connection breaks (None: all)."""
+    """One answer, sent after ``delay`` seconds; with ``sent`` the connection breaks after so many bytes of the body."""
 
     status: int = 200
     body: bytes = b""

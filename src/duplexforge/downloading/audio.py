@@ -33,7 +33,8 @@ _WHITELIST = ",".join(_FORMATS)
 # Media types of servers -> extension; what is not here is told by the content.
 _TYPES = {
     "mpeg": "mp3", "mp3": "mp3", "x-mp3": "mp3", "mp4": "m4a", "m4a": "m4a", "x-m4a": "m4a", "wav": "wav",
-    "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "flac": "flac", "x-flac": "flac", "aac": "aac", "aacp": "aac", "x-aac": "aac",
+    "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "flac": "flac", "x-flac": "flac", "aac": "aac", "aacp": "aac",
+    "x-aac": "aac",
     "ogg": "ogg", "opus": "opus", "x-ms-wma": "wma", "webm": "webm",
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ import math
 import re
 import time
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 from duplexforge.errors import DuplexforgeError, InputError, RetryLater
 
@@ -74,8 +75,9 @@ _MESSAGES: tuple[tuple[str, str], ...] = tuple(
                 r"account .{0,40}terminated",
             ),
         ),
-        ("unsupported", (r"is not a valid url", r"unable to handle", r"unknown url type")),
-        ("not_audio", (r"unsupported url", r"no video formats", r"requested format is not available", r"no media")),
+        ("unsupported", (r"is not a valid url", r"no connection adapters", r"unknown url type", r"redirect loop")),
+        ("not_audio", (r"unsupported url", r"no video formats", r"requested format is not available")),
+        ("empty", (r"did not get any data",)),
         (
             _NETWORK,
             (
@@ -85,7 +87,7 @@ _MESSAGES: tuple[tuple[str, str], ...] = tuple(
                 r"temporary failure in name resolution",
                 r"failed to (?:resolve|establish)",
                 r"incomplete ?read",
-                r"more expected",
+                r"bytes read",
                 r"remote end closed",
                 r"ssl",
                 r"unable to connect",
@@ -109,6 +111,7 @@ _MEANING = {
     "gone": "it is not there any more",
     "unsupported": "it is no address that can be downloaded",
     "not_audio": "there is no audio at this address",
+    "empty": "the server answers with an empty file",
     "site": "the site could not be read (an update of yt-dlp may help)",
 }
 
@@ -156,7 +159,18 @@ def _error(reason: str, said: str, retry_after: str | None) -> DuplexforgeError:
     return InputError(text, reason=reason)
 
 
-def network_error(error: BaseException) -> RetryLater:
-    """A connection that failed or broke off: nothing is known about the item itself."""
-    said = " ".join(str(error).split())[:_MAX_MESSAGE]
-    return RetryLater(f"{_MEANING[_NETWORK]}: {type(error).__name__} {said}".rstrip(), reason=_NETWORK)
+def network_error(error: BaseException, url: str) -> RetryLater:
+    """A connection that failed or broke off: nothing is known about the item itself.
+
+    The message names the host, not the whole ``url``: its query may be a signature.
+    """
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    said = " ".join(str(_root(error)).split())[:_MAX_MESSAGE] or type(error).__name__
+    return RetryLater(f"no answer from {host}, try again later: {said}", reason=_NETWORK)
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first cause: what lies above it repeats it inside ever longer sentences."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from duplexforge.config import DownloadSettings
-from duplexforge.downloading.direct import fetch_direct, names_audio
+from duplexforge.downloading.direct import START, fetch_direct, is_page, names_audio
 from duplexforge.downloading.identity import web_url
 from duplexforge.downloading.item import Item
 from duplexforge.downloading.local import local_id, path_of
@@ -47,7 +48,11 @@ def _web(url: str, folder: Path, settings: DownloadSettings, watch: Watch) -> It
         item = fetch_direct(url, folder, timeout=settings.socket_timeout, watch=watch)
         if item is not None:
             return item
-    return fetch_site(url, folder, timeout=settings.socket_timeout, watch=watch)
+    item = fetch_site(url, folder, timeout=settings.socket_timeout, watch=watch, ffmpeg=ffmpeg_path())
+    with item.path.open("rb") as file:
+        if is_page(file.read(START)):
+            raise InputError("the server calls a page audio", reason="not_audio")
+    return item
 
 
 def _copy(task: DownloadTask, folder: Path, settings: DownloadSettings, watch: Watch) -> Item:
@@ -56,18 +61,23 @@ def _copy(task: DownloadTask, folder: Path, settings: DownloadSettings, watch: W
         message = "file URLs are not allowed here: set ALLOW_FILE_URLS=true to read this machine's files"
         raise InputError(message, reason="refused")
     source = path_of(task.url)
+    with _opened(source) as original:
+        path, digest = _keep(original, folder / "item", watch)
+    if task.episode_id.startswith("file-") and task.episode_id != local_id(digest):
+        raise InputError("the file has changed since it was seeded: seed it again", reason="changed")
+    return Item(path, audio_extension(source.name))
+
+
+def _opened(source: Path) -> BinaryIO:
     try:
+        # Asked before it is opened: opening a pipe waits for a writer.
         if not stat.S_ISREG(source.stat().st_mode):
             raise InputError("it is not a regular file", reason="unsupported")
-        with source.open("rb") as original:
-            path, digest = _keep(original, folder / "item", watch)
+        return source.open("rb")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError("the file is not there any more: seed it again from where it is now", reason="gone") from error
     except PermissionError as error:
         raise InputError("the file may not be read", reason="denied") from error
-    if task.episode_id.startswith("file-") and task.episode_id != local_id(digest):
-        raise InputError("the file has changed since it was seeded: seed it again", reason="changed")
-    return Item(path, audio_extension(source.name))
 
 
 def _keep(original: BinaryIO, path: Path, watch: Watch) -> tuple[Path, str]:
@@ -79,3 +89,15 @@ def _keep(original: BinaryIO, path: Path, watch: Watch) -> tuple[Path, str]:
             size += len(block)
             watch.seen(size)
     return path, digest.hexdigest()
+
+
+def ffmpeg_path() -> str | None:
+    """The system's ffmpeg, else the one that imageio-ffmpeg carries, else None. Only yt-dlp asks for it, and seldom."""
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from duplexforge.downloading.notes import SeedReport
 from duplexforge.downloading.sources import read_source
@@ -10,14 +11,21 @@ from duplexforge.queues.base import TaskQueue
 from duplexforge.records import DownloadTask, now
 
 
+@dataclass(frozen=True)
+class Defaults:
+    """What is said about all items of a seeding; None leaves it to the source (feed, list, host or folder name)."""
+
+    language: str | None = None
+    licence: str | None = None
+    source: str | None = None
+    attempt_limit: int = 3
+
+
 def seed(
     queue: TaskQueue[DownloadTask] | None,
     sources: Iterable[str],
     *,
-    language: str | None = None,
-    licence: str | None = None,
-    source: str | None = None,
-    attempt_limit: int = 3,
+    defaults: Defaults | None = None,
     dry_run: bool = False,
 ) -> SeedReport:
     """Put the items of ``sources`` into ``queue``, in a stream; running it again adds only what is new.
@@ -25,31 +33,24 @@ def seed(
     ``dry_run`` reads the sources and touches no queue (which may be None then). A source that cannot be read raises;
     what was read before it stays in the queue, and a second run skips it.
     """
-    report = SeedReport()
-    tasks = _unique(sources, report, language=language, licence=licence, source=source, attempt_limit=attempt_limit)
+    report = SeedReport(dry_run=dry_run)
+    tasks = _unique(sources, report, defaults or Defaults())
     if dry_run or queue is None:
-        for _ in tasks:
-            pass
+        report.added = sum(1 for _ in tasks)
         return report
     report.added = queue.put_many(tasks)
     report.known = report.found - report.added - len(report.duplicates)
     return report
 
 
-def _unique(
-    sources: Iterable[str],
-    report: SeedReport,
-    *,
-    language: str | None,
-    licence: str | None,
-    source: str | None,
-    attempt_limit: int,
-) -> Iterator[DownloadTask]:
+def _unique(sources: Iterable[str], report: SeedReport, defaults: Defaults) -> Iterator[DownloadTask]:
     """The tasks of all sources, each id once."""
     seen: set[str] = set()
-    enqueued = {"attempt_limit": attempt_limit, "enqueued_at": now()}
+    enqueued = {"attempt_limit": defaults.attempt_limit, "enqueued_at": now()}
     for text in sources:
-        for task in read_source(text, language=language, licence=licence, source=source, notes=report):
+        for task in read_source(
+            text, language=defaults.language, licence=defaults.licence, source=defaults.source, notes=report
+        ):
             report.found += 1
             if task.id in seen:
                 report.duplicates.append((task.title or task.url, task.id))

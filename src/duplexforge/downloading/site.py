@@ -6,7 +6,6 @@ says goes to our log, and its errors become ours by ``classify``.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -44,9 +43,9 @@ def has_extractor(url: str) -> bool:
     return any(one.suitable(url) and one.IE_NAME != "generic" for one in gen_extractor_classes())
 
 
-def fetch_site(url: str, folder: Path, *, timeout: float, watch: Watch) -> Item:
+def fetch_site(url: str, folder: Path, *, timeout: float, watch: Watch, ffmpeg: str | None = None) -> Item:
     """Download the best audio of the one item at ``url``. InputError or RetryLater when it cannot be had."""
-    with _downloader(folder, timeout, watch) as site:
+    with _downloader(url, _options(folder, timeout, watch, ffmpeg)) as site:
         info = site.extract_info(url, download=False)
         _refuse(info, watch)
         info = site.process_ie_result(info, download=True)
@@ -68,7 +67,7 @@ def fetch_site(url: str, folder: Path, *, timeout: float, watch: Watch) -> Item:
 
 
 @contextmanager
-def _downloader(folder: Path, timeout: float, watch: Watch) -> Iterator[Any]:
+def _downloader(url: str, options: dict[str, Any]) -> Iterator[Any]:
     import yt_dlp
     from yt_dlp.globals import plugin_dirs
     from yt_dlp.networking.exceptions import TransportError
@@ -76,17 +75,17 @@ def _downloader(folder: Path, timeout: float, watch: Watch) -> Iterator[Any]:
 
     plugin_dirs.value = []
     try:
-        with yt_dlp.YoutubeDL(_options(folder, timeout, watch)) as site:
+        with yt_dlp.YoutubeDL(options) as site:
             yield site
     except DuplexforgeError:
         raise
     except TransportError as error:
-        raise network_error(error) from error
+        raise network_error(error, url) from error
     except YoutubeDLError as error:
         raise _translated(error) from error
 
 
-def _options(folder: Path, timeout: float, watch: Watch) -> dict[str, Any]:
+def _options(folder: Path, timeout: float, watch: Watch, ffmpeg: str | None) -> dict[str, Any]:
     # No "max_filesize": it skips a file without an error; the watch sees every block and raises.
     return {
         "format": "bestaudio/best",
@@ -109,18 +108,9 @@ def _options(folder: Path, timeout: float, watch: Watch) -> dict[str, Any]:
         "overwrites": True,
         "fixup": "never",
         "external_downloader": {"default": "native"},
-        "ffmpeg_location": _ffmpeg(),
+        "ffmpeg_location": ffmpeg,
         "progress_hooks": [lambda progress: watch.seen(int(progress.get("downloaded_bytes") or 0))],
     }
-
-
-def _ffmpeg() -> str | None:
-    """The ffmpeg that yt-dlp may use: the system's (None: it finds that itself), else the one of imageio-ffmpeg."""
-    if shutil.which("ffmpeg"):
-        return None
-    import imageio_ffmpeg
-
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def _refuse(info: dict[str, Any] | None, watch: Watch) -> None:

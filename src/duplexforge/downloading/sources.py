@@ -47,9 +47,7 @@ class _Reader:
 
     def files(self, paths: Iterable[Path]) -> Iterator[DownloadTask]:
         """Audio files of this machine."""
-        return local_tasks(
-            paths, language=self.language, licence=self.licence, source=self.source, notes=self.notes
-        )
+        return local_tasks(paths, language=self.language, licence=self.licence, source=self.source, notes=self.notes)
 
     def document(self, path: Path) -> Iterator[DownloadTask]:
         """A file that is no audio by its name: a feed, a list, or a video named on purpose."""
@@ -65,9 +63,7 @@ class _Reader:
             return self.feed(str(path))
         if ending in _LISTS or (not ending and start.lstrip(b"\xef\xbb\xbf# \t\r\n").startswith((b"http", b"rss:"))):
             return self._lines(path)
-        raise UsageError(
-            f"{path} is no audio, feed or list: lists end in .txt, .json or .jsonl, feeds in .xml or .rss"
-        )
+        raise UsageError(f"{path} is no audio, feed or list: lists end in .txt, .json or .jsonl, feeds in .xml or .rss")
 
     def feed(self, where: str) -> Iterator[DownloadTask]:
         """The items of a feed at a URL or in a file."""

@@ -40,7 +40,7 @@ def request(url: str, timeout: float) -> Iterator[Response]:
     except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL, UnicodeError) as error:
         raise InputError(f"it leads to an address that is not fetched: {error}"[:300], reason="refused") from error
     except (requests.RequestException, HTTPError) as error:
-        raise network_error(error) from error
+        raise network_error(error, url) from error
 
 
 def blocks(response: Response) -> Iterator[bytes]:

@@ -67,7 +67,7 @@ class ProcessStep:
         """Run the pipeline, send its files, commit. Returns outcome, segments and hours for the task's record."""
         out = fetched.path.parent / "out"
         out.mkdir()
-        with self._translated():
+        with self._translated(fetched):
             result = self._pipeline.run(
                 fetched.path,
                 episode=task.episode_id,
@@ -96,12 +96,14 @@ class ProcessStep:
         return None if language == UNKNOWN_LANGUAGE else language
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """The pipeline's errors as ours: the pipeline knows nothing of queues and retries."""
+    def _translated(self, episode: Episode) -> Iterator[None]:
+        """The pipeline's errors as ours, about the title a person knows and not the scratch file."""
         try:
             yield
         except self._emilia.BadAudio as error:
-            raise InputError(str(error), reason=error.reason) from error
+            title = episode.record.title if episode.record else None
+            message = str(error).replace(episode.path.name, title) if title else str(error)
+            raise InputError(message, reason=error.reason) from error
         except self._emilia.ModelMissing as error:
             raise ModelError(str(error)) from error
         except (MemoryError, OSError) as error:
@@ -124,7 +126,7 @@ class ProcessStep:
             speakers=len({segment.speaker for segment in result.segments}),
             flagged=sum(1 for segment in result.segments if segment.flags),
             flags={flag: flags.count(flag) for flag in sorted(set(flags))},
-            hours=Hours(**{name: seconds / 3600 for name, seconds in result.hours.items()}),
+            hours=Hours(**result.hours),
             audio_key=task.audio_key,
             source_sha256=episode.sha256,
             config_hash=self._pipeline.config.hash(),
@@ -142,8 +144,8 @@ class ProcessStep:
     def _count(self, result: Result) -> None:
         for name, seconds in result.seconds.items():
             metrics.STAGE_SECONDS.labels(name).inc(seconds)
-        for name, seconds in result.hours.items():
-            metrics.AUDIO_HOURS.labels(name).inc(seconds / 3600)
+        for name, hours in result.hours.items():
+            metrics.AUDIO_HOURS.labels(name).inc(hours)
 
 
 def committed(store: Store, layout: Layout, task: ProcessTask) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from duplexforge.records import Ended, Task
 
 K = TypeVar("K", bound=Task)
+K_co = TypeVar("K_co", bound=Task, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class QueueStats:
         return self.waiting + self.running
 
 
-class Lease(Protocol[K]):
+class Lease(Protocol[K_co]):
     """One attempt at one task. ``attempt`` counts from 1 and fences: a later attempt has a greater number."""
 
     @property
-    def task(self) -> K:
+    def task(self) -> K_co:
         """The task; raises InputError(``bad_record``) when its body makes no sense."""
 
     @property

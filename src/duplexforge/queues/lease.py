@@ -84,17 +84,16 @@ class PrefixLease(Generic[K]):
         self._end_attempt("failed", delay, reason=reason, error=message)
         return False
 
-    def give_up(self, reason: str, message: str) -> None:
-        """End the task as failed: ``failed`` is written, then todo and leases go."""
+    def give_up(self, reason: str, message: str, *, failures: int | None = None) -> None:
+        """End the task as failed: ``failed`` is written, then todo and leases go. ``failures``: this attempt's included."""
         self._settle()
         queue = self._queue
         try:
             task: Task = self.task
         except InputError:
             task = Task.model_construct(id=self.task_id, body=(self.body or b"").decode("utf-8", "replace")[:4000])
-        ended = Ended.of(
-            task, "failed", self.attempt, failures=self.failures + 1, reason=reason, message=message[:2000]
-        )
+        count = self.failures + 1 if failures is None else failures
+        ended = Ended.of(task, "failed", self.attempt, failures=count, reason=reason, message=message[:2000])
         queue.store.put_if_absent(queue.layout.failed(queue.stage, self.task_id), ended.to_bytes())
         queue.clean(self.task_id, self.attempt)
 

@@ -22,14 +22,14 @@ from typing import Generic
 from duplexforge import log
 from duplexforge.config import QueueSettings
 from duplexforge.errors import InputError
-from duplexforge.layout import ID_KINDS, Layout, name_of
+from duplexforge.layout import Layout
 from duplexforge.queues.base import K, QueueStats
+from duplexforge.queues.candidates import Candidates
 from duplexforge.queues.lease import PrefixLease
 from duplexforge.queues.view import LeaseView, Seen
 from duplexforge.records import Ended, Lease, parse
 from duplexforge.storage import PAGE, Store
 
-_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PUT_THREADS = 16
 _GARBAGE = 64
 
@@ -50,8 +50,8 @@ class PrefixQueue(Generic[K]):
         self.store, self.layout, self.stage, self.model, self.settings = store, layout, stage, model, settings
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._rng = rng or random.Random()
-        self._view = LeaseView(store, layout, stage)
-        self._page: list[str] = []
+        self._view = LeaseView(store, layout, stage, settings.lease_seconds)
+        self._candidates = Candidates(store, layout, stage, self._view, self._rng)
         self._lock = threading.Lock()
         self._garbage: list[str] = []
         self._log = log.get("queue", stage=stage)
@@ -115,41 +115,15 @@ class PrefixQueue(Generic[K]):
             pause = min(pause * 2, 5.0)
 
     def _claim_once(self) -> PrefixLease[K] | None:
-        for task_id in self._candidates():
+        for task_id in self._candidates.ids(self.store.now):
             seen = self._view.free(task_id, self.store.now())
-            if seen is not None and (lease := self._try(task_id, seen)):
+            if seen is None:
+                continue
+            began = time.monotonic()
+            if lease := self._try(task_id, seen):
                 return lease
+            self._candidates.lost(time.monotonic() - began)
         return None
-
-    def _candidates(self) -> Iterator[str]:
-        """Ids worth trying: what is left of the last page, then a fresh page; tasks under a fresh lease come last."""
-        while self._page:
-            with self._lock:
-                task_id = self._page.pop() if self._page else None
-            if task_id and not self._view.fresh(task_id, self.store.now(), self.settings.lease_seconds):
-                yield task_id
-        held = self._refill()
-        while self._page:
-            with self._lock:
-                task_id = self._page.pop() if self._page else None
-            if task_id:
-                yield task_id
-        # Released and failed attempts hide among the fresh leases; their records are read only when nothing else waits.
-        yield from held
-
-    def _refill(self) -> list[str]:
-        self._view.refresh()
-        start = self._rng.choice(ID_KINDS) + "".join(self._rng.choices(_LETTERS, k=2))
-        prefix = self.layout.queue_prefix(self.stage, "todo")
-        page = [name_of(meta.key) for meta in next(self.store.pages(prefix, after=prefix + start), [])]
-        if len(page) < PAGE:
-            page = list(dict.fromkeys([*page, *(name_of(meta.key) for meta in next(self.store.pages(prefix), []))]))
-        self._rng.shuffle(page)
-        now = self.store.now()
-        held = [name for name in page if self._view.fresh(name, now, self.settings.lease_seconds)]
-        with self._lock:
-            self._page = [name for name in page if name not in set(held)]
-        return held
 
     def _try(self, task_id: str, seen: Seen) -> PrefixLease[K] | None:
         record = Lease(
@@ -179,26 +153,43 @@ class PrefixQueue(Generic[K]):
         try:
             limit = lease.task.attempt_limit
         except InputError as error:
-            lease.fail(error, permanent=True)
+            self._refuse(lease, error)
             return False
         if seen.failures >= limit:
-            lease.give_up(seen.reason or "expired", seen.error or f"the worker vanished {seen.failures} times")
+            why = seen.error or f"the worker vanished {seen.failures} times"
+            lease.give_up(seen.reason or "expired", why, failures=seen.failures)
             return False
         return True
+
+    def _refuse(self, lease: PrefixLease[K], error: InputError) -> None:
+        """A body that nobody can read ends as failed; one for a newer program is left to newer workers, uncounted."""
+        if error.reason != "newer_version":
+            lease.fail(error, permanent=True)
+            return
+        self._candidates.skipped.add(lease.task_id)
+        lease.release()
+        self._log.warning("task left to newer workers", task=lease.task_id, error=str(error))
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def clean(self, task_id: str, attempt: int) -> None:
         """Remove the todo, then the leases 1 to ``attempt`` of an ended task (in that order, see ``_worth_running``)."""
         self.store.delete(self.layout.todo(self.stage, task_id))
+        self._delete_leases(task_id, attempt)
+
+    def _delete_leases(self, task_id: str, attempt: int) -> None:
         self.store.delete([self.layout.lease(self.stage, task_id, number) for number in range(1, attempt + 1)])
 
     def _finish(self, task_id: str, attempt: int) -> None:
         """Clean up after an ended task from outside. Should it be revived in this very moment, its todo is put back."""
         key = self.layout.todo(self.stage, task_id)
         body = self.store.find(key)
+        if body is None:
+            # Should a todo come now it is a revived one, and not ours to remove.
+            self._delete_leases(task_id, attempt)
+            return
         self.clean(task_id, attempt)
-        if body is not None and not self._ended(task_id):
+        if not self._ended(task_id):
             self.store.put_if_absent(key, body)
 
     def discard(self, keys: list[str]) -> None:
@@ -221,13 +212,14 @@ class PrefixQueue(Generic[K]):
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def _ids(self, state: str) -> Iterator[str]:
-        return (name_of(meta.key) for meta in self.store.list(self.layout.queue_prefix(self.stage, state)))
+        return self._candidates.known(self.store.list(self.layout.queue_prefix(self.stage, state)))
 
     def stats(self) -> QueueStats:
         """Counts by state. What a crash left half cleaned is counted once, as what it is."""
         completed = set(self._ids("completed"))
         failed = set(self._ids("failed")) - completed
-        todo = set(self._ids("todo")) - completed - failed
+        # A worker's own count leaves out what it must leave to newer ones, or it would never be done.
+        todo = set(self._ids("todo")) - completed - failed - self._candidates.skipped
         self._view.refresh()
         now = self.store.now()
         running = sum(1 for task_id in todo if self._view.running(task_id, now))
@@ -258,8 +250,12 @@ class PrefixQueue(Generic[K]):
         self._view.refresh()
         self.clean(task_id, self._view.attempts(task_id))
         task = parse(self.model, json.dumps(record.task).encode(), key)
+        # First the todo, so that a crash between the two leaves a failed task and not none. A sweep that sees both
+        # removes the todo, hence the second put.
+        self.store.put_if_absent(self.layout.todo(self.stage, task_id), task.to_bytes())
         self.store.delete(key)
-        return self.store.put_if_absent(self.layout.todo(self.stage, task_id), task.to_bytes())
+        self.put(task)
+        return True
 
     def sweep(self, done: Callable[[K], bool] | None = None) -> int:
         """Finish what crashes left: todos and leases of ended tasks, failed tasks whose output is committed."""

@@ -1,10 +1,11 @@
-"""What one worker knows of the leases of a queue: a snapshot of the listing, and lease records read when they matter."""
+"""What one worker knows of a queue's leases: a snapshot of the listing, and lease records read when they matter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from duplexforge.layout import Layout, name_of
+from duplexforge.errors import InputError
+from duplexforge.layout import Layout, name_of, safe_name
 from duplexforge.records import Lease, parse
 from duplexforge.storage import ObjectMeta, Store
 
@@ -19,28 +20,37 @@ class Seen:
     error: str | None = None
 
 
-class LeaseView:
-    """Latest lease of each task by listing; modification times are the store's."""
+@dataclass(frozen=True)
+class Latest:
+    """The last lease of a task: its number, and when and as what it was last written (times may be whole seconds)."""
 
-    def __init__(self, store: Store, layout: Layout, stage: str) -> None:
-        self._store, self._layout, self._stage = store, layout, stage
-        self._latest: dict[str, tuple[int, float]] = {}
-        self._records: dict[str, tuple[float, Lease]] = {}
+    attempt: int
+    modified: float
+    etag: str | None = None
+
+
+class LeaseView:
+    """Latest lease of each task by listing; modification times are the store's. ``length`` is the usual lease length."""
+
+    def __init__(self, store: Store, layout: Layout, stage: str, length: float) -> None:
+        self._store, self._layout, self._stage, self._length = store, layout, stage, length
+        self._latest: dict[str, Latest] = {}
+        self._records: dict[str, tuple[Latest, Lease]] = {}
 
     def refresh(self) -> None:
         """List the leases again."""
-        latest: dict[str, tuple[int, float]] = {}
+        latest: dict[str, Latest] = {}
         for meta in self._store.list(self._layout.queue_prefix(self._stage, "in_progress")):
             task_id, attempt = _split(meta)
-            if attempt > latest.get(task_id, (0, 0.0))[0]:
-                latest[task_id] = (attempt, meta.modified)
+            if task_id not in latest or attempt > latest[task_id].attempt:
+                latest[task_id] = Latest(attempt, meta.modified, meta.etag)
+        latest.pop("", None)
         self._latest = latest
-        live = {self._key(task_id) for task_id in latest}
-        self._records = {key: value for key, value in self._records.items() if key in live}
+        self._records = {task_id: value for task_id, value in self._records.items() if task_id in latest}
 
     def taken(self, task_id: str, attempt: int, now: float) -> None:
         """Remember that a lease of ``attempt`` exists, without listing."""
-        self._latest[task_id] = (attempt, now)
+        self._latest[task_id] = Latest(attempt, now)
 
     def ids(self) -> set[str]:
         """Tasks that have a lease."""
@@ -48,56 +58,74 @@ class LeaseView:
 
     def attempts(self, task_id: str) -> int:
         """Number of the last attempt seen, 0 when there is none."""
-        return self._latest.get(task_id, (0, 0.0))[0]
+        latest = self._latest.get(task_id)
+        return latest.attempt if latest else 0
 
-    def fresh(self, task_id: str, now: float, length: float) -> bool:
+    def fresh(self, task_id: str, now: float) -> bool:
         """Whether a lease was written so lately that only its record can tell more."""
-        return task_id in self._latest and now - self._latest[task_id][1] <= length
+        latest = self._latest.get(task_id)
+        return latest is not None and now - latest.modified <= self._length
 
     def running(self, task_id: str, now: float) -> bool:
         """Whether an attempt holds the task now."""
-        if task_id not in self._latest:
-            return False
-        record = self._record(task_id)
-        return record is not None and record.outcome is None and not self._expired(task_id, record, now)
+        latest = self._latest.get(task_id)
+        record = self._record(task_id, latest) if latest else None
+        return latest is not None and record is not None and record.outcome is None and not _expired(latest, record, now)
 
     def free(self, task_id: str, now: float) -> Seen | None:
         """What precedes the next attempt, or None while the task is held or waits for its time."""
-        if task_id not in self._latest:
+        latest = self._latest.get(task_id)
+        if latest is None:
             return Seen()
-        record = self._record(task_id)
-        if record is None:  # removed since the listing: the task ended
+        record = self._record(task_id, latest)
+        if record is not None and record.outcome is None and _expired(latest, record, now):
+            # The listing may be old and the owner well: a look at the lease itself before it is taken over.
+            latest = self._look(task_id, latest)
+            record = self._record(task_id, latest) if latest else None
+        if latest is None or record is None:  # removed since the listing: the task ended
             return None
-        attempt = self.attempts(task_id)
         if record.outcome is None:
-            if not self._expired(task_id, record, now):
+            if not _expired(latest, record, now):
                 return None
-            return Seen(attempt, record.failures + 1, "expired", f"the worker {record.owner} stopped renewing its lease")
+            why = f"the worker {record.owner} stopped renewing its lease"
+            return Seen(latest.attempt, record.failures + 1, "expired", why)
         if record.not_before is not None and now < record.not_before:
             return None
         counted = 1 if record.outcome == "failed" else 0
-        return Seen(attempt, record.failures + counted, record.reason, record.error)
+        return Seen(latest.attempt, record.failures + counted, record.reason, record.error)
 
-    def _expired(self, task_id: str, record: Lease, now: float) -> bool:
-        return now - self._latest[task_id][1] > record.length
+    def _look(self, task_id: str, latest: Latest) -> Latest | None:
+        meta = self._store.head(self._layout.lease(self._stage, task_id, latest.attempt))
+        if meta is None:
+            return None
+        self._latest[task_id] = Latest(latest.attempt, meta.modified, meta.etag)
+        return self._latest[task_id]
 
-    def _key(self, task_id: str) -> str:
-        return self._layout.lease(self._stage, task_id, self.attempts(task_id))
-
-    def _record(self, task_id: str) -> Lease | None:
-        """The record of the last attempt, read again only when its modification time has changed."""
-        key, modified = self._key(task_id), self._latest[task_id][1]
-        known = self._records.get(key)
-        if known and known[0] == modified:
+    def _record(self, task_id: str, latest: Latest) -> Lease | None:
+        """The record of the last attempt, read again only when the lease was written again."""
+        known = self._records.get(task_id)
+        if known and known[0] == latest and latest.etag is not None:
             return known[1]
+        key = self._layout.lease(self._stage, task_id, latest.attempt)
         body = self._store.find(key)
         if body is None:
             return None
-        record = parse(Lease, body, key)
-        self._records[key] = (modified, record)
+        try:
+            record = parse(Lease, body, key)
+        except InputError:  # somebody's lease all the same: it holds until it expires
+            record = Lease(owner="of an unreadable lease", nonce="-", granted=latest.modified, length=self._length)
+        self._records[task_id] = (latest, record)
         return record
 
 
+def _expired(latest: Latest, record: Lease, now: float) -> bool:
+    return now - latest.modified > record.length
+
+
 def _split(meta: ObjectMeta) -> tuple[str, int]:
+    """Task and attempt of a lease's key; the empty task for an object that is no lease."""
     task_id, _, number = name_of(meta.key).rpartition(".")
-    return task_id, int(number) if number.isdigit() else 0
+    try:
+        return (safe_name(task_id), int(number)) if number.isascii() and number.isdigit() else ("", 0)
+    except ValueError:
+        return "", 0

@@ -144,7 +144,7 @@ class _Failures:
                 self._add(queue.stage, record)
                 yield record
         except InputError as error:
-            self._differences.note(f"the failed tasks of {queue.stage} cannot all be read", str(error))
+            self._differences.note(f"The failed tasks of {queue.stage} cannot all be read", str(error))
 
     def rest(self, queues: Iterable[TaskQueue[Any]]) -> None:
         """Count the failed tasks of queues whose tasks are not episodes."""
@@ -186,7 +186,7 @@ def _raw(records: Iterable[AudioRecord], differences: Differences) -> dict[str, 
     found: dict[str, _Known] = {}
     for record in records:
         if record.episode_id in found:
-            differences.note("an episode was downloaded twice, below two prefixes", record.episode_id)
+            differences.note("An episode was downloaded twice, below two prefixes", record.episode_id)
             continue
         # A length that is no length (some containers say so) is an unknown one.
         usable = record.duration is not None and math.isfinite(record.duration) and record.duration >= 0
@@ -241,14 +241,14 @@ class _Unprocessed:
 
     def _class_of(self, episode: str) -> str:
         if episode in self._processing.completed:
-            self.differences.note("processing is said to be completed, but there is no manifest", episode)
+            self.differences.note("Processing is said to be completed, but there is no manifest", episode)
             return UNACCOUNTED
         if episode in self._processing.failed:
             return FAILED["processing"]
         if episode in self._processing.waiting or episode in self._raw:
             return WAITING["processing"]
         if episode in self._download.completed:
-            self.differences.note("the download is said to be completed, but there is no raw record", episode)
+            self.differences.note("The download is said to be completed, but there is no raw record", episode)
             return UNACCOUNTED
         return FAILED["download"] if episode in self._download.failed else WAITING["download"]
 
@@ -279,5 +279,5 @@ class _Unprocessed:
         )
         # The tolerance grows with the number of terms; a NaN must fail it.
         if not abs(hours.difference) <= TOLERANCE * max(1, len(outputs.outcomes)):
-            self.differences.note("hours of the source are in no part", f"{hours.difference:.4f} h")
+            self.differences.note("Hours of the source are in no part", f"{hours.difference:.4f} h")
         return hours

@@ -36,7 +36,7 @@ def length_of(segment: Mapping[str, Any]) -> float:
 
 @dataclass
 class Histogram:
-    """Counts in equal steps from ``low`` to ``high``, kept and flagged segments apart; the end bins take what is outside."""
+    """Counts in steps from ``low`` to ``high``, kept and flagged segments apart; the end bins take what is outside."""
 
     low: float
     high: float
@@ -104,6 +104,11 @@ class Measures:
             self.score_sum += score
             self.scores.add(score, flagged=flagged)
 
+    def longest_speakers(self, most: int) -> list[tuple[str, float]]:
+        """The ``most`` speakers with the most speech, each with its hours."""
+        ranked = heapq.nsmallest(most, self.speakers.items(), key=lambda item: (-item[1], item[0]))
+        return [(name, seconds / 3600) for name, seconds in ranked]
+
     @property
     def mean_score(self) -> float | None:
         """Mean DNSMOS of the scored segments, None when there are none."""
@@ -112,7 +117,7 @@ class Measures:
 
 
 class Draw:
-    """Draws a fair sample: the ``size`` segments with the smallest hash of their id, the same ones in every run.
+    """Draws a fair sample: the ``size`` segments with the smallest hash of their key, the same ones in every run.
 
     Nobody picks nice ones by hand, and no episode is favoured for being read first.
     """
@@ -121,20 +126,18 @@ class Draw:
         self._size = size
         self._heap: list[tuple[int, str, str]] = []
 
-    def add(self, segment: Mapping[str, Any], folder: str) -> None:
-        """Offer a segment whose files lie below ``folder``."""
-        name = str(segment.get("segment_id") or segment.get("audio") or "")
-        rank = -int.from_bytes(hashlib.sha256(name.encode("utf-8", "replace")).digest()[:8], "big")
+    def add(self, segment: Mapping[str, Any], audio_key: str) -> None:
+        """Offer a segment whose audio is the object ``audio_key``."""
+        rank = -int.from_bytes(hashlib.sha256(audio_key.encode("utf-8", "replace")).digest()[:8], "big")
         if len(self._heap) == self._size and rank <= self._heap[0][0]:
             return
-        # Kept as text, so that two segments of one rank never compare as dictionaries.
-        entry = (rank, folder, json.dumps(dict(segment)))
+        # Kept as text, so that entries always compare and the segment's own dictionary can go.
+        entry = (rank, audio_key, json.dumps(dict(segment)))
         if len(self._heap) < self._size:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heapreplace(self._heap, entry)
 
     def drawn(self) -> list[tuple[dict[str, Any], str]]:
-        """The segments drawn, each with its folder, in the order of folder and start."""
-        found = [(json.loads(text), folder) for _, folder, text in self._heap]
-        return sorted(found, key=lambda item: (item[1], number(item[0].get("start")) or 0.0))
+        """The segments drawn, each with the key of its audio, in the order of the keys."""
+        return sorted(((json.loads(text), key) for _, key, text in self._heap), key=lambda item: item[1])

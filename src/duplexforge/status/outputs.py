@@ -31,10 +31,10 @@ class Outputs:
     def add(self, manifest: Manifest) -> None:
         """Count one episode. A second manifest of the same episode is a difference and is counted nowhere else."""
         if manifest.episode_id in self.outcomes:
-            self._differences.note("an episode has two manifests", manifest.episode_id)
+            self._differences.note("An episode has two manifests", manifest.episode_id)
             return
         if not _adds_up(manifest.hours):
-            self._differences.note("the hours of a manifest do not add up", manifest.episode_id)
+            self._differences.note("The hours of a manifest do not add up", manifest.episode_id)
         # Interned: a million episodes share a handful of outcomes.
         self.outcomes[manifest.episode_id] = sys.intern(manifest.outcome)
         self.hours += manifest.hours
@@ -71,8 +71,10 @@ class Outputs:
         return tuple(sorted(self._languages.values(), key=lambda one: (-one.source, one.name)))
 
     def models(self) -> tuple[Model, ...]:
-        """Models by role and name."""
-        return tuple(Model(role, name, episodes) for (role, name), episodes in sorted(self._models.items()))
+        """Models by role, in the order in which manifests name the roles (the pipeline's), and name."""
+        roles = list(dict.fromkeys(role for role, _ in self._models))
+        found = sorted(self._models.items(), key=lambda item: (roles.index(item[0][0]), item[0][1]))
+        return tuple(Model(role, name, episodes) for (role, name), episodes in found)
 
 
 def row(manifest: Manifest) -> Episode:
@@ -111,14 +113,14 @@ class Ledger:
         seen = self._episodes.setdefault(entry.target, set())
         for episode in entry.episodes:
             if episode in seen:
-                self._differences.note("an episode was published twice to the same place", episode)
+                self._differences.note("An episode was published twice to the same place", episode)
             seen.add(episode)
 
     def check(self, outcomes: Mapping[str, str]) -> int:
         """Compare with the manifests; how many usable episodes are published nowhere yet."""
         everywhere = set().union(*self._episodes.values())
         for episode in sorted(everywhere - outcomes.keys()):
-            self._differences.note("an episode is published but has no manifest", episode)
+            self._differences.note("An episode is published but has no manifest", episode)
         return sum(1 for episode, outcome in outcomes.items() if outcome == "ok" and episode not in everywhere)
 
     def published(self) -> tuple[Published, ...]:

@@ -1,13 +1,14 @@
 """The report's plots as inline SVG, drawn by matplotlib without pyplot, a display or the environment.
 
-The same numbers give the same bytes: ids are salted by the plot's name and no date is written. Text stays text (it can be
-searched and takes the page's font), and ink is a CSS variable, so that one drawing is readable on light and on dark paper.
+The same numbers give the same bytes: ids are salted by the plot's name and no date is written. Text stays text (it can
+be searched and takes the page's font), and ink is a CSS variable, so that one drawing reads on light and dark paper.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ from duplexforge.status.wording import clock, label, plain, share
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_BARS = 15
-"""Bars of a plot with one bar a name; the rest is summed up in one more."""
+MOST_BARS = 12
+"""Bars of a plot that has one bar for each name; the page says in words what is left out."""
 
 COLOURS = {
     "published": "#2a9d8f",
@@ -50,6 +51,7 @@ _STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "figure.constrained_layout.h_pad": 0.07,
 }
 _WIDTH = 6.4
 _LABEL = 26
@@ -61,7 +63,7 @@ def hours(snapshot: Snapshot) -> str | None:
     if snapshot.hours.source <= 0:
         return None
     rows = [(label(name), value) for name, value in parts.items()]
-    texts = [f"{clock(value)}  {share(value, snapshot.hours.source)}" for _, value in rows]
+    texts = [f"{clock(value)} · {share(value, snapshot.hours.source)}" for _, value in rows]
     return _bars("Hours by class", rows, colours=[COLOURS[name] for name in parts], texts=texts, unit="hours")
 
 
@@ -76,11 +78,8 @@ def scores(measures: Measures) -> str | None:
 
 
 def speakers(measures: Measures) -> str | None:
-    """Hours of segments by speaker, the most talkative first."""
-    ranked = sorted(measures.speakers.items(), key=lambda item: (-item[1], item[0]))
-    rows = [(name, seconds / 3600) for name, seconds in ranked[:MOST_BARS]]
-    if rest := ranked[MOST_BARS:]:
-        rows.append((f"{len(rest):,} more", sum(seconds for _, seconds in rest) / 3600))
+    """Hours of segments of the speakers who speak most."""
+    rows = measures.longest_speakers(MOST_BARS)
     return _bars("Hours by speaker", rows, texts=[clock(value) for _, value in rows], unit="hours")
 
 
@@ -91,7 +90,7 @@ def flags(snapshot: Snapshot) -> str | None:
         "Flags",
         rows,
         colours=[COLOURS["flagged"]],
-        texts=[f"{count:,.0f}  {share(count, snapshot.segments)}" for _, count in rows],
+        texts=[f"{count:,.0f} · {share(count, snapshot.segments)}" for _, count in rows],
         unit="segments",
     )
 
@@ -100,7 +99,7 @@ def stages(snapshot: Snapshot) -> str | None:
     """Computing seconds by pipeline stage, in the order of the pipeline."""
     rows = list(snapshot.stage_seconds.items())
     whole = sum(snapshot.stage_seconds.values())
-    texts = [f"{seconds:,.1f} s  {share(seconds, whole)}" for _, seconds in rows]
+    texts = [f"{seconds:,.1f} s · {share(seconds, whole)}" for _, seconds in rows]
     return _bars("Seconds per stage", rows, texts=texts, unit="seconds", colours=[COLOURS["waiting"]])
 
 
@@ -120,11 +119,11 @@ def _bars(
 
     def draw(axes: Axes) -> None:
         bars = axes.barh(range(len(rows)), values, color=list(colours), height=0.68)
-        axes.set_yticks(range(len(rows)), [plain(name, _LABEL) for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [_short(name) for name, _ in rows])
         axes.invert_yaxis()
         axes.bar_label(bars, texts, padding=5)
         # Room for the texts behind the longest bar.
-        axes.set_xlim(0, widest * (1.12 + 0.016 * max(len(text) for text in texts)))
+        axes.set_xlim(0, widest * (1.12 + 0.015 * max(len(text) for text in texts)))
         axes.set_xlabel(unit)
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
@@ -132,20 +131,28 @@ def _bars(
     return _svg(title, draw, height=0.9 + 0.27 * len(rows))
 
 
+def _short(name: str) -> str:
+    # Both ends tell names apart: the episode at the front, the speaker's number at the back.
+    name = plain(name)
+    return name if len(name) <= _LABEL else f"{name[: _LABEL - 9]}…{name[-8:]}"
+
+
 def _histogram(title: str, histogram: Histogram, unit: str) -> str | None:
     if not histogram.total:
         return None
+    from matplotlib.ticker import MaxNLocator
 
     def draw(axes: Axes) -> None:
         edges, width = histogram.edges(), histogram.step * 0.88
         below = histogram.kept
-        axes.bar(edges, below, width, align="edge", color=COLOURS["published"], label="kept")
+        axes.bar(edges, below, width, align="edge", color=COLOURS["published"], label="unflagged")
         axes.bar(edges, histogram.flagged, width, bottom=below, align="edge", color=COLOURS["flagged"], label="flagged")
-        axes.set_xlim(histogram.low, histogram.high)
+        # A little room on the left keeps the two axes' first numbers apart.
+        axes.set_xlim(histogram.low - 0.015 * (histogram.high - histogram.low), histogram.high)
         axes.set_xlabel(unit)
         axes.set_ylabel("segments")
         # Half a segment is no count.
-        axes.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.grid(axis="y")
         axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
 
@@ -160,7 +167,10 @@ def _svg(title: str, draw: Callable[[Axes], None], *, height: float) -> str:
 
     name = re.sub(r"[^a-z]+", "-", title.lower())
     file = io.StringIO()
-    with rc_context({**_STYLE, "svg.hashsalt": name}):
+    style: Any = {**_STYLE, "svg.hashsalt": name}
+    with rc_context(style), warnings.catch_warnings():
+        # The browser draws the text with its own fonts; that ours lacks a glyph only makes its width a guess.
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure.add_subplot())
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None, "Title": title}

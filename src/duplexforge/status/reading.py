@@ -82,7 +82,7 @@ class Reader:
                     yield self._layout.manifest(parts[-2], parts[-1])
                 except ValueError:
                     # The pipeline writes no such name, so nothing that it counts can be in there.
-                    self._differences.note("a processed folder has a name that is no episode id", folder)
+                    self._differences.note("A processed folder has a name that is no episode id", folder)
 
     def ledger(self) -> Iterator[LedgerEntry]:
         """Records of published batches."""
@@ -94,7 +94,7 @@ class Reader:
             try:
                 yield parse(model, body, key)
             except InputError as error:
-                self._differences.note(f"a record cannot be read ({error.reason})", key)
+                self._differences.note(f"A record cannot be read ({error.reason})", key)
 
 
 def _arrived(key: str, future: Future[bytes | None]) -> Iterator[tuple[str, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich import box
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -11,7 +12,9 @@ from rich.text import Text
 from duplexforge.status.snapshot import FAILED, UNACCOUNTED, WAITING, Snapshot
 from duplexforge.status.wording import clock, label, pace, plain, plural, share, size
 
-_MOST_FLAGS = 8
+_MOST = 8
+# A rule below the header and one above the totals, nothing else.
+_RULES = box.Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")
 _STYLES = {
     "ok": "green",
     "published": "green",
@@ -26,9 +29,9 @@ _STYLES = {
 
 def render(snapshot: Snapshot) -> RenderableType:
     """The whole snapshot as rich tables; a part about which there is nothing to say is left out."""
-    parts: list[RenderableType] = [_inputs(snapshot)]
-    if snapshot.hours.source > 0:
-        parts.append(_hours(snapshot))
+    account = [_inputs(snapshot), _hours(snapshot)] if snapshot.hours.source > 0 else [_inputs(snapshot)]
+    # Side by side where the terminal is wide enough.
+    parts: list[RenderableType] = [Columns([Padding(table, (0, 4, 1, 0)) for table in account])]
     if snapshot.failures:
         parts.append(_failures(snapshot))
     if snapshot.processed_hours > 0 or snapshot.segments:
@@ -39,14 +42,19 @@ def render(snapshot: Snapshot) -> RenderableType:
         parts.append(_published(snapshot))
     if snapshot.queues:
         parts.append(_queues(snapshot))
-    parts.append(_verdict(snapshot))
-    return Group(*parts)
+    return Group(*parts[:1], *(Padding(part, (0, 0, 1, 0)) for part in parts[1:]), _verdict(snapshot))
 
 
 def _table(title: str, *columns: str) -> Table:
     """A table with a left-aligned title; columns whose name begins with ``>`` hold numbers and are aligned right."""
     table = Table(
-        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False
+        box=_RULES,
+        show_edge=False,
+        pad_edge=False,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
     )
     for column in columns:
         right = column.startswith(">")
@@ -60,7 +68,7 @@ def _inputs(snapshot: Snapshot) -> Table:
         table.add_row(
             Text(label(one.name), style=_STYLES.get(one.name, "")),
             f"{one.episodes:,}",
-            clock(one.hours),
+            clock(one.hours) if one.unknown < one.episodes else "",
             f"{one.unknown:,}" if one.unknown else "",
         )
     table.add_section()
@@ -97,10 +105,10 @@ def _speech(snapshot: Snapshot) -> RenderableType:
     table.add_row("segments", f"{snapshot.segments:,}, of which {snapshot.flagged:,} flagged")
     table.add_row("speakers", f"{snapshot.speakers:,} (counted in each episode)")
     if snapshot.languages:
-        languages = (f"{plain(one.name)} {clock(one.source)}" for one in snapshot.languages[:_MOST_FLAGS])
+        languages = (f"{plain(one.name)} {clock(one.source)}" for one in snapshot.languages[:_MOST])
         table.add_row("languages", Text(", ".join(languages)))
     if snapshot.flags:
-        flags = [f"{plain(name)} {count:,}" for name, count in list(snapshot.flags.items())[:_MOST_FLAGS]]
+        flags = [f"{plain(name)} {count:,}" for name, count in list(snapshot.flags.items())[:_MOST]]
         table.add_row("flags", Text(", ".join(flags)))
     writers = [
         f"{plain(one.name)} ({plural(one.episodes, 'episode')})" for one in snapshot.models if one.role == "transcribe"
@@ -109,7 +117,7 @@ def _speech(snapshot: Snapshot) -> RenderableType:
     return table
 
 
-def _stages(snapshot: Snapshot) -> Table:
+def _stages(snapshot: Snapshot) -> RenderableType:
     whole, audio = sum(snapshot.stage_seconds.values()), snapshot.processed_hours * 3600
     table = _table("Computing time", "stage", ">seconds", ">share", ">real-time factor")
     for stage, seconds in snapshot.stage_seconds.items():
@@ -119,9 +127,7 @@ def _stages(snapshot: Snapshot) -> Table:
     table.add_section()
     factor = snapshot.real_time_factor
     table.add_row("all stages", f"{whole:,.1f}", "", f"{factor:.4f}" if factor is not None else "", style="bold")
-    if factor is not None:
-        table.caption, table.caption_justify = f"Real-time factor {pace(factor)}.", "left"
-    return table
+    return table if factor is None else Group(table, Text(f"Real-time factor {pace(factor)}.", style="dim"))
 
 
 def _published(snapshot: Snapshot) -> RenderableType:
@@ -146,10 +152,8 @@ def _queues(snapshot: Snapshot) -> Table:
 
 def _verdict(snapshot: Snapshot) -> RenderableType:
     if snapshot.accounted:
-        text = Text(
-            f"Everything is accounted for: {plural(snapshot.inputs, 'input')}, {clock(snapshot.hours.source)} hours."
-        )
-        return Padding(text, (0, 0, 1, 0))
+        hours = clock(snapshot.hours.source)
+        return Text(f"Everything is accounted for: {plural(snapshot.inputs, 'episode')}, {hours} hours.")
     table = _table("Not accounted for", ">", "what", "for example")
     table.title_style = "bold red"
     for one in snapshot.differences:

@@ -10,13 +10,13 @@ from duplexforge.status.snapshot import FAILED, UNACCOUNTED, WAITING
 
 # Labels of the parts of the hours and of the classes whose name alone would not say it.
 _LABELS = {
-    "ok": "ok (segments kept)",
     FAILED["download"]: "failed: download",
     FAILED["processing"]: "failed: processing",
     WAITING["download"]: "waiting: download",
     WAITING["processing"]: "waiting: processing",
     UNACCOUNTED: "not accounted for",
-    "flagged": "flagged (kept, filtered out)",
+    "published": "unflagged speech",
+    "flagged": "flagged speech",
 }
 
 

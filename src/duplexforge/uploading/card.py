@@ -1,7 +1,7 @@
-"""The card of the data set: ``README.md`` with the front matter by which ``load_dataset`` opens it, generated from the ledger.
+"""The card of the data set: ``README.md``, generated from the ledger, by whose front matter ``load_dataset`` opens it.
 
-The front matter states the features of every config, so that nothing is inferred from the first samples of a shard. There
-is no time of day in it: the same ledger gives the same card, and writing it again changes nothing.
+The front matter states the features of every config, so that nothing is inferred from the first samples of a shard.
+There is no time of day in it: the same ledger gives the same card, and writing it again changes nothing.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ def _front_matter(batches: Sequence[Published]) -> dict[str, Any]:
     front["size_categories"] = [_size(sum(entry.samples for entry in batches))]
     names = ["default", *languages] if len(languages) > 1 else languages
     front["configs"] = [_config(name, default=name == names[0]) for name in names]
-    front["dataset_info"] = [
-        {"config_name": name, "features": features(_audio(batches, None if name == "default" else name))} for name in names
-    ]
+    front["dataset_info"] = [{"config_name": name, "features": features(_audio(batches, name))} for name in names]
     return front
 
 
@@ -71,8 +69,8 @@ def _config(name: str, *, default: bool) -> dict[str, Any]:
     return config
 
 
-def _audio(batches: Sequence[Published], language: str | None) -> list[str]:
-    return sorted({entry.audio for entry in batches if language in (None, entry.language)})
+def _audio(batches: Sequence[Published], config: str) -> list[str]:
+    return sorted({entry.audio for entry in batches if config in ("default", entry.language)})
 
 
 def _licences(batches: Iterable[Published]) -> Counter[str]:
@@ -107,15 +105,14 @@ def _amounts(batches: Sequence[Published]) -> str:
     lines = [
         "## How much",
         "",
-        "| language | shards | episodes | segments | flagged segments | hours of source | published | flagged | no speech |",
+        "| language | shards | episodes | segments | with flags | source hours | published | flagged | no speech |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     languages = sorted({entry.language for entry in batches})
     lines += [_amount(name, [entry for entry in batches if entry.language == name]) for name in languages]
     if len(languages) > 1:
         lines.append(_amount("all", batches))
-    lines += ["", "Hours of source = published + flagged + no speech. Flagged segments are in the shards too: filter by `flags`."]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _SUM])
 
 
 def _amount(name: str, batches: Sequence[Published]) -> str:
@@ -156,6 +153,8 @@ def _cell(text: str) -> str:
     return re.sub(r"[^\w .,:;()/+-]", "", " ".join(text.split()))[:120]
 
 
+_SUM = "Source hours = published + flagged + no speech. Flagged segments are in the shards too: filter by `flags`."
+
 _INTRODUCTION = """
 # Speech segments
 
@@ -174,10 +173,21 @@ data = load_dataset("PATH", "en", split="train", streaming=True)   # one languag
 clean = data.filter(lambda sample: not sample["json"]["flags"])
 ```
 
-`PATH` is this folder or the name of this data set on the Hub. The shards `data/<language>/train-<number>.tar` are plain
-WebDataset: the audio of a sample is followed by its `.json`. Beside each lies a `.parquet` with the same rows without the
-audio, for looking around without fetching it; its columns are the fields below, those of `asr` flat, and `key` and `shard`,
-which say where the audio is:
+That wants `pip install "datasets[audio]"`, as every data set with an audio column does. Without torch, take the audio
+as bytes (`mp3`, or whatever the column is called):
+
+```python
+from datasets import Value, load_dataset_builder
+
+features = load_dataset_builder("PATH").info.features.copy()
+features["mp3"] = Value("binary")
+data = load_dataset("PATH", split="train", features=features)
+```
+
+`PATH` is this folder or the name of this data set on the Hub. The shards `data/<language>/train-<number>.tar` are
+plain WebDataset: the audio of a sample is followed by its `.json`. Beside each lies a `.parquet` with the same rows
+without the audio, for looking around without fetching it. Its columns are the fields below, those of `asr` flat, and
+`key` and `shard`, which say where the audio is:
 
 ```python
 rows = load_dataset("parquet", data_files="PATH/data/*/*.parquet", split="train")
@@ -189,6 +199,6 @@ On the Hub the files are called `hf://datasets/OWNER/NAME/data/*/*.parquet`.
 _PROVENANCE = """
 ## Provenance
 
-Made with duplexforge. Text, speakers, times and scores are the output of machines and hold errors. The recordings belong
-to those who made them; heed the licence of each source.
+Made with duplexforge. Text, speakers, times and scores are the output of machines and hold errors. The recordings
+belong to those who made them; heed the licence of each source.
 """

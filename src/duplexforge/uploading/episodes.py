@@ -28,7 +28,7 @@ def bad(message: str) -> InputError:
 
 
 def sample_key(segment_id: str) -> str:
-    """The name of a sample in its shard. Readers take everything after the first dot as the extension, so ids lose theirs.
+    """The name of a sample in its shard: the id without dots, as readers take all after the first for the extension.
 
     ``~`` is in no id, hence two ids never share a key.
     """
@@ -48,7 +48,7 @@ class Episode:
         return ((sample_key(segment.segment_id), sample(segment, self.manifest)) for segment in self.segments)
 
     def audio(self, store: Store, pool: ThreadPoolExecutor) -> Iterator[bytes]:
-        """The audio of every sample, in order and checked; InputError(``shard_input``) names the first file that is wrong."""
+        """The audio of every sample, in order and checked; InputError(``shard_input``) names the first wrong file."""
         for start in range(0, len(self.segments), _WINDOW):
             window = self.segments[start : start + _WINDOW]
             yield from pool.map(lambda segment: self._read(store, self.files[segment.audio]), window)

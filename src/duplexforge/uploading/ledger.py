@@ -23,7 +23,7 @@ _THREADS = 8
 
 
 class Published(LedgerEntry):
-    """A ledger entry with what the card and the checks need besides: the parquet file, the audio's kind, flags, licences.
+    """A ledger entry with what card and checks need besides: the parquet file, the kind of audio, flags, licences.
 
     ``licences`` counts samples by licence, ``""`` standing for one that the source did not state.
     """

@@ -1,8 +1,8 @@
 """What there is to publish: committed episodes are gathered into frozen batches, and every batch becomes a task.
 
-Two seeders may run at once. A batch is created if absent under the next number of its language, so whoever succeeds at a
-number knew every batch before it; whoever fails reads all batches again and plans anew. Hence no episode stands in two
-batches and the numbers have no holes, whatever crashes.
+Two seeders may run at once. A batch is created if absent under the next number of its language, so whoever succeeds at
+a number knew every batch before it; whoever fails reads all batches again and plans anew. Hence no episode stands in
+two batches and the numbers have no holes, whatever crashes.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def seed_uploads(
 ) -> UploadPlan:
     """Put every committed, not yet planned episode into a batch, and every unpublished batch into the queue.
 
-    A batch is full once it holds ``shard_bytes`` of audio; with ``flush`` off the last, partial one of a language waits for
-    more episodes. Seeding again adds nothing that is there, and queues what a crash left between definition and task.
+    A batch is full once it holds ``shard_bytes`` of audio; with ``flush`` off the last, partial one of a language waits
+    for more episodes. Seeding again adds nothing that is there, and queues what a crash left without a task.
     """
     plan = UploadPlan(dry_run=dry_run)
     taken, numbers = _existing(store, layout)

@@ -1,8 +1,8 @@
 """What a published sample holds, written down once.
 
-:data:`FIELDS` gives the JSON beside the audio, the columns of the parquet file, the features in the card and the table of
-meanings in its text, all in this order. The types are stated and never inferred: a shard whose first samples have no flags
-and no scores would otherwise be read as another type than the next one.
+:data:`FIELDS` gives the JSON beside the audio, the columns of the parquet file, the features in the card and the table
+of meanings in its text, all in this order. The types are stated and never inferred: a shard whose first samples have no
+flags and no scores would otherwise be read as another type than the next one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FIELDS = (
     SampleField("dnsmos", "float64", "overall quality estimate (DNSMOS P.835), 1 to 5; null when not measured"),
     SampleField("dnsmos_sig", "float64", "quality of the speech alone"),
     SampleField("dnsmos_bak", "float64", "quality of the background"),
-    SampleField("overlap", "float64", "share of the segment in which somebody else speaks too, 0 to 1; null when unknown"),
+    SampleField("overlap", "float64", "share in which somebody else speaks too, 0 to 1; null when unknown"),
     SampleField("asr", "asr", "the recogniser's own doubts: " + ", ".join(ASR_NUMBERS)),
     SampleField("flags", "strings", "every reason for which a strict filter would drop the segment; empty: none"),
     SampleField("extra", "pairs", "further measurements that only some engines make"),
@@ -127,7 +127,8 @@ def _feature(field: SampleField) -> dict[str, Any]:
     if field.kind == "strings":
         return {"name": field.name, "list": "string"}
     if field.kind == "pairs":
-        return {"name": field.name, "list": [{"name": "name", "dtype": "string"}, {"name": "value", "dtype": "float64"}]}
+        pair = (("name", "string"), ("value", "float64"))
+        return {"name": field.name, "list": [{"name": name, "dtype": dtype} for name, dtype in pair]}
     if field.kind == "asr":
         return {"name": field.name, "struct": [{"name": name, "dtype": "float64"} for name in ASR_NUMBERS]}
     return {"name": field.name, "dtype": field.kind}

@@ -1,7 +1,7 @@
 """Builds one shard: a WebDataset tar, and the same rows without the audio as parquet.
 
-The bytes depend on the episodes alone: samples in order of episode and index, no times, no owners, one fixed JSON. A build
-that was killed and is done again gives the same files, which is what makes publishing repeatable.
+The bytes depend on the episodes alone: samples in order of episode and index, no times, no owners, one fixed JSON. A
+build that was killed and is done again gives the same files, which is what makes publishing repeatable.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def _silent(_: str, __: float) -> None:
 def build(store: Store, batch: Batch, folder: Path, *, beat: Beat = _silent) -> Shard:
     """Build the shard of ``batch`` in ``folder``. ``beat`` is called with every sample and may raise to stop.
 
-    Every byte is checked against manifest and segment on its way from the store into the tar; InputError(``shard_input``)
-    names the file that is missing or different.
+    Every byte is checked against manifest and segment on its way from the store into the tar;
+    InputError(``shard_input``) names the file that is missing or different.
     """
     stem = batch.id.stem
     name = stem.replace("/", "-")
@@ -94,7 +94,8 @@ def build(store: Store, batch: Batch, folder: Path, *, beat: Beat = _silent) -> 
                 _member(tar, f"{key}.json", to_json(entry))
                 beat(f"episode {line.episode_id}", number / len(lines))
     write_parquet(tally.rows, parquet_path)
-    return Shard(tar_path, parquet_path, _record(batch.id, [line.episode_id for line in lines], tally, tar_path, parquet_path))
+    episodes = [line.episode_id for line in lines]
+    return Shard(tar_path, parquet_path, _record(batch.id, episodes, tally, tar_path, parquet_path))
 
 
 def _samples(store: Store, episode: Episode, pool: ThreadPoolExecutor) -> Iterable[tuple[str, dict[str, Any], bytes]]:
@@ -111,8 +112,6 @@ def _member(tar: tarfile.TarFile, name: str, body: bytes) -> None:
     info = tarfile.TarInfo(name)  # time 0, owner 0 without names, mode 0644
     info.size = len(body)
     tar.addfile(info, io.BytesIO(body))
-    # tarfile keeps every member it wrote; a shard may have very many.
-    tar.members.clear()
 
 
 def write_parquet(rows: list[dict[str, Any]], path: Path) -> None:

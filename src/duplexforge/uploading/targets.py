@@ -1,59 +1,27 @@
-"""Where a data set is published: a local folder or a data set repository on the Hub.
-
-Publishing is repeatable. A shard that is there already, byte for byte, is left alone; another shard under the same name is
-somebody else's data and is not overwritten unless ``replace`` asks for it.
-"""
+"""The places where a data set is published: a local folder (here) or a repository on the Hub (``hub``)."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO
 
-from duplexforge.errors import ConfigError, Retry, RetryLater
+from duplexforge.errors import RetryLater
 from duplexforge.records import FileEntry
 from duplexforge.storage import file_entry
 from duplexforge.uploading.card import CARD
+from duplexforge.uploading.hub import HubTarget
 from duplexforge.uploading.shard import Beat, Shard
+from duplexforge.uploading.target import Card, TargetRefused, occupied
 
-Card = Callable[[], str]
+__all__ = ["HubTarget", "LocalTarget"]
+
 _CARD_ROUNDS = 20
-
-
-class TargetRefused(ConfigError):
-    """The target will refuse every shard: a wrong token, no such repository, a folder of somebody else. Stops the worker."""
-
-    retry = Retry.HALT
-
-
-class Target(Protocol):
-    """A place for shards. ``card`` renders the card from the ledger as it is now, and is called again when others write."""
-
-    name: str
-
-    def publish(self, shard: Shard, card: Card, beat: Beat) -> str | None:
-        """Put tar, parquet and card there, all or nothing visible to readers; the commit's id where there is one.
-
-        Raises TargetRefused when no shard would be taken, RetryLater when this was not the time.
-        """
-
-    def refresh(self, card: Card) -> None:
-        """Bring the card up to date with the ledger."""
-
-    def files(self) -> Iterator[FileEntry]:
-        """Every file below ``data/``, names relative to the data set."""
-
-
-def occupied(name: str, where: str) -> TargetRefused:
-    """The error of a place that holds another shard under our name."""
-    return TargetRefused(
-        f"{where} holds another {name}: publish to a data set of its own, or publish this batch again with replace",
-        reason="occupied",
-    )
 
 
 class LocalTarget:
@@ -64,21 +32,22 @@ class LocalTarget:
         self.name = "folder"
 
     def publish(self, shard: Shard, card: Card, beat: Beat) -> str | None:
-        """Write tar and parquet, then the card: readers find shards through the card's patterns or not at all."""
+        """Write tar and parquet, then the card. There is no commit, so None."""
         record = shard.record
         with _disk(self.folder):
             self._place(shard.tar, f"{record.shard}.tar", record.sha256, keep=not self.replace)
             beat("tar written", 0.9)
+            # The parquet file only repeats what the tar says; another version of the library may write it differently.
             self._place(shard.parquet, f"{record.shard}.parquet", record.parquet_sha256, keep=False)
         self.refresh(card)
         return None
 
     def refresh(self, card: Card) -> None:
-        """Write the card until the ledger did not change while it was written: then whoever writes last wrote it all."""
+        """Write the card until the ledger did not change while it was written: then the last writer wrote all of it."""
         with _disk(self.folder):
             for _ in range(_CARD_ROUNDS):
                 text = card()
-                self._write(self.folder / CARD, text.encode())
+                _write(self.folder / CARD, BytesIO(text.encode()))
                 if card() == text:
                     return
         raise RetryLater(f"the ledger changes faster than {CARD} can be written", reason="busy")
@@ -96,54 +65,37 @@ class LocalTarget:
                 return
             if keep:
                 raise occupied(name, "the folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = _part(path)
         try:
-            with source.open("rb") as reader, part.open("wb") as writer:
-                shutil.copyfileobj(reader, writer, 1 << 20)
-                _settle(writer.fileno())
-            part.replace(path)
+            with source.open("rb") as body:
+                _write(path, body)
         except FileNotFoundError:
             # Another uploader of the same batch was faster and has tidied up; its file has our bytes.
             if not (path.exists() and file_entry(path, name).sha256 == sha256):
                 raise
-        finally:
-            part.unlink(missing_ok=True)
         for left in path.parent.glob(f".{path.name}.*.part"):  # of uploaders that were killed
             left.unlink(missing_ok=True)
 
-    def _write(self, path: Path, body: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = _part(path)
-        try:
-            with part.open("wb") as writer:
-                writer.write(body)
-                _settle(writer.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
 
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-
-
-def _settle(descriptor: int) -> None:
-    # Without this a power cut may leave the new name with no bytes behind it, and the ledger saying that it is there.
-    os.fsync(descriptor)
+def _write(path: Path, body: BinaryIO) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("wb") as writer:
+            shutil.copyfileobj(body, writer, 1 << 20)
+            writer.flush()
+            # Without this a power cut may leave the new name without bytes, and the ledger saying that they are there.
+            os.fsync(writer.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (PermissionError, NotADirectoryError) as error:
-        raise TargetRefused(f"cannot write the data set to {folder}: {error.strerror}") from error
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise TargetRefused(f"cannot write the data set to {folder}: {error.strerror}", reason="denied") from error
     except OSError as error:
-        raise RetryLater(f"could not write the data set to {folder}: {error.strerror or error}", reason="machine") from error
-
-
-# Kept at the end: the Hub's module needs the names above, and callers find both targets here.
-from duplexforge.uploading.hub import HubTarget  # noqa: E402
-
-__all__ = ["Card", "HubTarget", "LocalTarget", "Target", "TargetRefused", "occupied"]
+        message = f"could not write the data set to {folder}: {error.strerror or error}"
+        raise RetryLater(message, reason="machine") from error

@@ -76,7 +76,7 @@ class Pipeline:
             (Path(out) / f"{episode}_{index:06d}.mp3").write_bytes(body + bytes([index]))
         (Path(out) / "all_segments.json").write_text(json.dumps({"language": language}))
         segments = [Segment(f"{episode}/S00"), Segment(f"{episode}/S01", ["low_mos"])]
-        hours = {"source": 4.0, "published": 1.0, "flagged": 1.0, "no_speech": 2.0}
+        hours = {"source": 0.5, "published": 0.125, "flagged": 0.125, "no_speech": 0.25}
         return Result("ok", 4.0, segments, {"cut": 0.5}, {"engine": "toy"}, hours)
 '''
 

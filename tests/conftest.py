@@ -1,0 +1,30 @@
+"""Fixtures that many tests share: servers, started once a session, and quiet logging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from duplexforge import log
+from tests.servers.s3_client import Process, S3Server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logging() -> None:
+    """Retries and warnings go through structlog to the captured stderr, as in production."""
+    log.setup(level="WARNING")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Our S3 server: atomic per key, counts requests, takes faults."""
+    with Process("tests.servers.s3") as process:
+        yield S3Server(process.url)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[S3Server]:
+    """moto's S3: an independent implementation, for shape only."""
+    with Process("tests.servers.moto") as process:
+        yield S3Server(process.url)

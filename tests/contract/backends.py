@@ -1,0 +1,86 @@
+"""The table of backends that the contract suites run on; a new store or queue joins by one line here."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from duplexforge.config import QueueSettings, StoreSettings
+from duplexforge.layout import Layout
+from duplexforge.queues.base import TaskQueue
+from duplexforge.queues.prefix import PrefixQueue
+from duplexforge.records import ProcessTask
+from duplexforge.storage import Store, open_store
+from tests.servers.s3_client import S3Server
+
+
+def folder_settings(folder: Path) -> StoreSettings:
+    """A store in a folder, whatever the environment says."""
+    return StoreSettings(_env_file=None, store_url=f"file://{folder}")
+
+
+def _local(request: pytest.FixtureRequest) -> StoreSettings:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return folder_settings(folder / "store")
+
+
+def _memory(request: pytest.FixtureRequest) -> StoreSettings:
+    return StoreSettings(_env_file=None, store_url="memory://")
+
+
+def _s3(request: pytest.FixtureRequest) -> StoreSettings:
+    server: S3Server = request.getfixturevalue("s3_server")
+    return server.settings(server.fresh_bucket())
+
+
+def _moto(request: pytest.FixtureRequest) -> StoreSettings:
+    server: S3Server = request.getfixturevalue("moto_server")
+    bucket = server.fresh_bucket()
+    urllib.request.urlopen(urllib.request.Request(f"{server.url}/{bucket}", method="PUT")).close()
+    return server.settings(bucket)
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], StoreSettings]] = {
+    "local": _local,
+    "memory": _memory,
+    "s3": _s3,
+    "moto": _moto,
+}
+# moto checks and then writes without a lock, so it may not judge who wins.
+ATOMIC = ("local", "memory", "s3")
+
+
+@dataclass
+class QueueSite:
+    """Where a queue under test lives: opens one more worker's view of it; ``lease`` is the shortest lease it can judge."""
+
+    open: Callable[..., TaskQueue[ProcessTask]]
+    lease: float
+    store: Store
+    layout: Layout = field(default_factory=Layout)
+
+
+def _prefix(store: Store, lease: float) -> QueueSite:
+    layout = Layout()
+
+    def open_queue(**changes: float) -> TaskQueue[ProcessTask]:
+        fields = {"lease_seconds": 60.0, "retry_seconds": 0.0, **changes}
+        return PrefixQueue(store, layout, "processing", ProcessTask, QueueSettings(_env_file=None, **fields))
+
+    return QueueSite(open_queue, lease, store, layout)
+
+
+def _prefix_on(name: str, lease: float) -> Callable[[pytest.FixtureRequest], QueueSite]:
+    return lambda request: _prefix(open_store(STORES[name](request)), lease)
+
+
+# S3 tells modification times in whole seconds, so leases there cannot be judged as finely.
+QUEUES: dict[str, Callable[[pytest.FixtureRequest], QueueSite]] = {
+    "prefix-local": _prefix_on("local", 0.5),
+    "prefix-memory": _prefix_on("memory", 0.5),
+    "prefix-s3": _prefix_on("s3", 2.0),
+}

@@ -1,0 +1,251 @@
+"""Real downloads from a real server, through the real yt-dlp where that is the way: what arrives and what fails how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from duplexforge.downloading.fetch import fetch_item, ffmpeg_path
+from duplexforge.downloading.plan import seed
+from duplexforge.downloading.site import _refuse, fetch_site, has_extractor
+from duplexforge.downloading.watch import Watch
+from duplexforge.downloading.web import request
+from duplexforge.errors import DuplexforgeError, InputError, Preempted, RetryLater
+from duplexforge.records import DownloadTask
+from tests.unit.downloading.conftest import Place, Site
+from tests.unit.downloading.test_feeds import feed, item
+
+PAGE = '<!doctype html><html><head><title>My show</title></head><body>{}</body></html>'
+
+
+def queue_url(place: Place, url: str) -> None:
+    """Put one address into the queue, unasked."""
+    place.queue.put(DownloadTask(id="url-1", episode_id="url-1", url=url, language="en", source="test"))
+
+
+@pytest.mark.parametrize(
+    ("path", "extension"),
+    [
+        ("files/tone.mp3", "mp3"), ("files/tone.m4a", "m4a"), ("files/tone.opus", "opus"), ("files/tone.wav", "wav"),
+        ("files/tone.flac", "flac"), ("files/tone.webm", "webm"), ("files/tone.mp3?token=1.html", "mp3"),
+        ("typed/tone.mp3?", "mp3"), ("typed/tone.m4a?audio/x-m4a", "m4a"), ("redirect/tone.m4a", "m4a"),
+        ("chunked/tone.mp3", "mp3"), ("gzip/tone.mp3", "mp3"),
+    ],
+)  # fmt: skip
+def test_plain_audio_is_kept_as_it_is(place: Place, site: Site, path: str, extension: str) -> None:
+    queue_url(place, site.url(path))
+    assert place.drain().completed == 1
+    record = place.record()
+    assert record.audio_key == f"raw_audio/en/test/url-1.{extension}"
+    assert record.url == site.url(path)
+    assert record.duration == pytest.approx(1.0, abs=0.1)
+    name = path.partition("?")[0].rpartition("/")[2]
+    assert place.store.get(record.audio_key) == (site.root / name).read_bytes()
+
+
+@pytest.mark.parametrize(("kind", "extension"), [("", "m4a"), ("application/octet-stream", "m4a"), ("audio/mp4", "m4a")])
+def test_addresses_without_extension_are_told_by_type_or_content(
+    place: Place, site: Site, kind: str, extension: str
+) -> None:
+    (site.root / "episode").write_bytes((site.root / "tone.m4a").read_bytes())
+    queue_url(place, site.url(f"typed/episode?{kind}"))
+    place.drain()
+    assert place.record().audio_key.endswith(f".{extension}")
+
+
+@pytest.mark.parametrize("path", ["files/talk.mkv", "files/tone.ts", "files/tone.aiff"])
+def test_videos_and_odd_containers_become_m4a(place: Place, site: Site, path: str) -> None:
+    queue_url(place, site.url(path))
+    place.drain()
+    record = place.record()
+    assert record.audio_key.endswith(".m4a")
+    assert record.duration == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_page_with_audio_in_it(place: Place, site: Site) -> None:
+    (site.root / "page.html").write_text(PAGE.format('<audio src="{base}/files/tone.mp3"></audio>'))
+    queue_url(place, site.url("files/page.html"))
+    place.drain()
+    record = place.record()
+    assert record.audio_key.endswith("url-1.mp3")
+    assert (record.title or "").startswith("My show")
+    assert place.store.get(record.audio_key) == (site.root / "tone.mp3").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("status/404", "gone"), ("status/410", "gone"), ("status/401", "denied"), ("status/403", "denied"),
+        ("status/451", "geo"), ("status/429", "throttled"), ("status/500", "network"), ("status/503", "network"),
+        ("html.mp3", "not_audio"), ("page", "not_audio"), ("empty.mp3", "empty"), ("cut/tone.mp3", "network"),
+        ("cut-chunked/tone.mp3", "network"), ("loop", "gone"), ("redirect-to-file", "refused"), ("huge.mp3", "too_large"),
+        ("files/seen.json", "not_audio"), ("files/list.m3u8", "unsupported"), ("typed/list.mp3?audio/mpeg", "unsupported"),
+        ("typed/list.mp3?application/octet-stream", "unsupported"), ("files/rubbish", "not_audio"), ("files/two.html", "playlist"),
+        ("files/local.html", None), ("files/mute.mkv", "not_audio"),
+    ],
+)  # fmt: skip
+def test_failures_are_told_apart(place: Place, site: Site, path: str, reason: str | None) -> None:
+    (site.root / "seen.json").write_text("{}")
+    for name in ("list.m3u8", "list.mp3"):
+        (site.root / name).write_text(f"#EXTM3U\n#EXTINF:1,\nfile://{site.root}/tone.ts\n#EXT-X-ENDLIST\n")
+    (site.root / "rubbish").write_bytes(bytes(range(256)) * 8)
+    (site.root / "two.html").write_text(PAGE.format('<audio src="tone.mp3"></audio><audio src="tone.m4a"></audio>'))
+    (site.root / "local.html").write_text(PAGE.format(f'<audio src="file://{site.root}/tone.mp3"></audio>'))
+    queue_url(place, site.url(path))
+    assert place.drain(max_bytes=10**9).failed == 1
+    if reason is not None:
+        assert place.failure().reason == reason
+    assert list(place.store.list(place.layout.raw)) == []
+
+
+def test_a_rubbish_file_that_claims_to_be_audio_is_left_to_processing(place: Place, site: Site) -> None:
+    (site.root / "rubbish.mp3").write_bytes(bytes(range(256)) * 8)
+    queue_url(place, site.url("files/rubbish.mp3"))
+    place.drain()
+    assert place.record().duration is None
+
+
+def fetch(url: str, folder: Path, place: Place, **settings: Any) -> Exception:
+    """The error that a fetch ends in."""
+    task = DownloadTask(id="x", episode_id="x", url=url)
+    with pytest.raises(DuplexforgeError) as caught:
+        place.step(**settings).fetch(task, folder)
+    return caught.value
+
+
+def test_retry_after_is_heeded(place: Place, site: Site, tmp_path: Path) -> None:
+    error = fetch(site.url("status/429"), tmp_path, place)
+    assert isinstance(error, RetryLater)
+    assert (error.reason, error.after) == ("throttled", 7.0)
+
+
+def test_silence_and_closed_ports_are_tried_again(place: Place, site: Site, tmp_path: Path) -> None:
+    for url in (site.url("hang/tone.mp3"), "http://127.0.0.1:9/a.mp3", "http://does-not-exist.invalid/a.mp3"):
+        error = fetch(url, tmp_path, place, socket_timeout=0.3)
+        assert isinstance(error, RetryLater)
+        assert error.reason == "network"
+
+
+def test_a_body_larger_than_allowed_ends_early(place: Place, site: Site, tmp_path: Path) -> None:
+    for path in ("files/tone.wav", "chunked/tone.wav"):
+        error = fetch(site.url(path), tmp_path, place, max_bytes=5000)
+        assert isinstance(error, InputError)
+        assert error.reason == "too_large"
+
+
+def test_a_dripping_server_does_not_hold_up_a_stop(place: Place, site: Site, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def stopping() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    step = place.step()
+    step.stop_when(stopping)
+    with pytest.raises(Preempted):
+        step.fetch(DownloadTask(id="x", episode_id="x", url=site.url("drip.mp3")), tmp_path)
+    assert len(asked) == 4
+
+
+def test_one_request_is_enough_for_plain_audio(place: Place, site: Site) -> None:
+    path = "files/tone.mp3?once"
+    queue_url(place, site.url(path))
+    place.drain()
+    assert site.asked(path) == 1
+
+
+def test_a_feed_from_seed_to_record(place: Place, site: Site) -> None:
+    items = [item("{base}/files/tone.mp3", guid="1"), item("{base}/files/tone.m4a", guid="2"), item("{base}/gone.mp3", guid="3")]
+    (site.root / "whole.xml").write_bytes(feed(*items, item("file:///etc/passwd", guid="4")))
+    report = seed(place.queue, [site.url("files/whole.xml")])
+    assert (report.added, len(report.refused)) == (3, 1)
+    tally = place.drain()
+    assert (tally.completed, tally.failed) == (2, 1)
+    assert place.failure().reason == "gone"
+    assert {record.language for record in place.records().values()} == {"de"}
+    assert {record.uploader for record in place.records().values()} == {"Show"}
+    assert seed(place.queue, [site.url("files/whole.xml")]).added == 0
+
+
+def test_cluster_workers_take_no_file_urls(tmp_path: Path, place: Place, tones: Path) -> None:
+    for url in ((tones / "tone.mp3").as_uri(), f" FILE://{tones}/tone.mp3"):
+        assert fetch(url, tmp_path, place, allow_file_urls=False).args[0].startswith("file URLs are not allowed")
+
+
+# -- yt-dlp ----------------------------------------------------------------------------------------------------------------
+
+
+def test_sites_are_known_by_name_and_plain_addresses_are_not() -> None:
+    assert has_extractor("https://www.youtube.com/watch?v=dQw4w9WgXcQ")
+    assert not has_extractor("https://cdn.example.org/a.mp3")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "reason"),
+    [
+        ("status/404", InputError, "gone"), ("status/429", RetryLater, "throttled"), ("status/500", RetryLater, "network"),
+        ("page", InputError, "not_audio"), ("empty.mp3", InputError, "empty"), ("cut/tone.mp3", RetryLater, "network"),
+        ("cut-chunked/tone.mp3", RetryLater, "network"), ("redirect-to-file", InputError, "unsupported"),
+    ],
+)  # fmt: skip
+def test_what_yt_dlp_says_becomes_ours(
+    site: Site, tmp_path: Path, path: str, kind: type[DuplexforgeError], reason: str
+) -> None:
+    with pytest.raises(DuplexforgeError) as caught:
+        fetch_site(site.url(path), tmp_path, timeout=2.0, watch=Watch(10**9))
+    assert isinstance(caught.value, kind)
+    assert caught.value.reason == reason
+    if reason == "throttled":
+        assert isinstance(caught.value, RetryLater)
+        assert caught.value.after == 7.0
+
+
+def test_yt_dlp_is_held_to_the_limits_too(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as large:
+        fetch_site(site.url("files/tone.wav"), tmp_path, timeout=2.0, watch=Watch(5000))
+    assert large.value.reason == "too_large"
+    with pytest.raises(Preempted):
+        fetch_site(site.url("files/tone.wav"), tmp_path, timeout=2.0, watch=Watch(10**9, lambda: True))
+
+
+def test_yt_dlp_works_in_a_folder_of_any_name(site: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "100% %(title)s {x}"
+    folder.mkdir()
+    found = fetch_site(site.url("files/tone.mp3"), folder, timeout=2.0, watch=Watch(10**9))
+    assert found.path == folder / "item.mp3"
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [({"is_live": True}, "live"), ({"live_status": "is_upcoming"}, "live"), ({"_type": "playlist"}, "playlist"),
+     ({"filesize": 10**10}, "too_large")],
+)  # fmt: skip
+def test_what_is_no_finished_recording_is_refused_before_its_download(info: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError) as caught:
+        _refuse(info, Watch(10**9))
+    assert caught.value.reason == reason
+
+
+def test_an_ffmpeg_is_there_for_yt_dlp() -> None:
+    path = ffmpeg_path()
+    assert path is not None
+    assert Path(path).is_file()
+
+
+def test_an_answer_is_closed_after_its_block(site: Site) -> None:
+    with request(site.url("files/tone.mp3"), 2.0) as response:
+        assert isinstance(response, requests.Response)
+        raw = response.raw
+    assert raw.closed
+
+
+def test_settings_of_the_role_are_the_only_door_to_files(place: Place, tones: Path, tmp_path: Path) -> None:
+    from duplexforge.config import DownloadSettings
+
+    task = DownloadTask(id="x", episode_id="x", url=(tones / "tone.mp3").as_uri())
+    assert fetch_item(task, tmp_path, DownloadSettings(allow_file_urls=True)).extension == "mp3"
+    with pytest.raises(InputError):
+        fetch_item(task, tmp_path, DownloadSettings())

@@ -1,0 +1,32 @@
+"""The README says what the program says: every setting, command and exit code stands in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from duplexforge import errors
+from duplexforge.cli import app
+from duplexforge.config import describe
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("row", describe(), ids=lambda row: row.names[0])
+def test_setting_is_documented(row: object) -> None:
+    for name in row.names:  # type: ignore[attr-defined]
+        assert f"`{name}`" in README
+
+
+def test_commands_are_documented() -> None:
+    group = typer.main.get_command(app)
+    for name in group.commands:  # type: ignore[attr-defined]
+        assert f"duplexforge {name}" in README, name
+
+
+def test_exit_codes_are_documented() -> None:
+    codes = {one.exit_code for one in vars(errors).values() if isinstance(one, type) and hasattr(one, "exit_code")}
+    for code in codes:
+        assert f"| {code} |" in README, code
