@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m Emilia", description="Process one audio file into speech segments.")
+    parser = argparse.ArgumentParser(
+        prog="python -m Emilia", description="Process one audio file into speech segments."
+    )
     parser.add_argument("file", type=Path, help="audio file of any usual format")
     parser.add_argument("--out", type=Path, required=True, help="folder for the segments (made when absent)")
     parser.add_argument("--preset", default="lite", help="preset of the configuration (default: lite)")

@@ -1,7 +1,8 @@
 """The configuration: one frozen dataclass per section of ``config.json``.
 
-``load_config`` reads a preset, checks every name and type, and applies overrides written ``section.option``. Values live
-in the JSON file, their meaning and unit in the docstrings here. Times are seconds and levels dB unless said otherwise.
+``load_config`` reads a preset, checks every name and type, and applies overrides written ``section.option``. Values
+live in the JSON file, their meaning and unit in the docstrings here. Times are seconds and levels dB unless said
+otherwise.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ class SeparateOptions:
 
 @dataclass(frozen=True)
 class VadOptions:
-    """Voice activity: speech begins at probability ``threshold`` and ends below ``release`` for ``min_silence``; shorter
-    than ``min_speech`` is dropped; ``pad`` is added on both sides."""
+    """Voice activity: speech begins at probability ``threshold`` and ends below ``release`` for ``min_silence``;
+    shorter than ``min_speech`` is dropped; ``pad`` is added on both sides.
+    """
 
     engine: str
     threshold: float
@@ -85,10 +87,11 @@ class VadOptions:
 class DiarizeOptions:
     """Speaker turns by clustering.
 
-    Speech is taken in blocks of ``block`` seconds, cut into chunks of ``chunk`` seconds, grouped into ``start_clusters`` voices
-    at most. Two voices are one person up to the squared distance ``distance`` plus ``distance_short`` over the seconds of the
-    shorter one, twice that for a voice with less than ``min_speaker`` seconds. A change of speaker costs ``switch`` (nats)
-    and lasts ``min_turn`` at least; pauses of one speaker up to ``bridge`` stay inside the turn.
+    Speech is taken in blocks of ``block`` seconds, cut into chunks of ``chunk`` seconds, grouped into
+    ``start_clusters`` voices at most. Two voices are one person up to the squared distance ``distance`` plus
+    ``distance_short`` over the seconds of the shorter one, twice that for a voice with less than ``min_speaker``
+    seconds. A change of speaker costs ``switch`` (nats) and lasts ``min_turn`` at least; pauses of one speaker up to
+    ``bridge`` stay inside the turn.
     """
 
     engine: str
@@ -105,9 +108,10 @@ class DiarizeOptions:
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """Cutting and merging: rows over ``split_over`` are split at their longest silences; pieces under ``min_seconds`` are
-    merged with a neighbour of the same speaker within ``merge_gap``; nothing is longer than ``max_seconds``; ``pad`` is added
-    where the neighbours leave room."""
+    """Cutting and merging: rows over ``split_over`` are split at their longest silences; pieces under ``min_seconds``
+    are merged with a neighbour of the same speaker within ``merge_gap``; nothing is longer than ``max_seconds``;
+    ``pad`` is added where the neighbours leave room.
+    """
 
     split_over: float
     min_seconds: float
@@ -120,11 +124,11 @@ class SegmentOptions:
 class TranscribeOptions:
     """Recognition and its checks.
 
-    ``whisper_model`` is a CTranslate2 model folder (relative: inside ``Emilia/models``); ``beam`` and ``batch`` are its search
-    width and clips a call. ``languages`` limits the result (empty: all); a detected language replaces the expected one at
-    ``language_certain``. A text is doubted over ``max_compression``, under ``min_logprob``, or over ``max_no_speech``;
-    under ``min_characters`` it is flagged; seconds per character further than ``rate_iqr`` interquartile ranges outside the
-    quartiles are odd once there are ``rate_segments`` segments.
+    ``whisper_model`` is a CTranslate2 model folder (relative: inside ``Emilia/models``); ``beam`` and ``batch`` are
+    its search width and clips a call. ``languages`` limits the result (empty: all); a detected language replaces the
+    expected one at ``language_certain``. A text is doubted over ``max_compression``, under ``min_logprob``, or over
+    ``max_no_speech``; under ``min_characters`` it is flagged; seconds per character further than ``rate_iqr``
+    interquartile ranges outside the quartiles are odd once there are ``rate_segments`` segments.
     """
 
     engine: str
@@ -154,8 +158,9 @@ class PocketsphinxOptions:
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """DNSMOS: ``model`` file (relative: inside ``Emilia/models``, else the one of the speechmos package), ``hop`` between
-    windows, ``batch`` windows a call, ``min_mos`` below which a segment is flagged."""
+    """DNSMOS: ``model`` file (relative: inside ``Emilia/models``, else the one of the speechmos package), ``hop``
+    between windows, ``batch`` windows a call, ``min_mos`` below which a segment is flagged.
+    """
 
     engine: str
     model: str
@@ -196,10 +201,10 @@ class Config:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def load_config(
-    path: Path | None, preset: str = "lite", overrides: Mapping[str, object] | None = None
-) -> Config:
-    """Read ``preset`` from ``path`` (None: the packaged file) and apply ``{"section.option": value}``; raises ``BadConfig``."""
+def load_config(path: Path | None, preset: str = "lite", overrides: Mapping[str, object] | None = None) -> Config:
+    """Read ``preset`` from ``path`` (None: the packaged file) and apply ``{"section.option": value}``; raises
+    ``BadConfig``.
+    """
     file = path or DEFAULT
     try:
         presets = json.loads(file.read_text())["presets"]

@@ -1,8 +1,8 @@
 """The rules that turn rows of speech into segments, as pure functions on times.
 
-``pieces`` is the published Emilia rule set with its defects mended (split at the longest silences, merge in both directions,
-cut at the lowest energy); ``pieces_published`` reproduces the published one, except that nothing is dropped. Rows and pieces
-are turns in time order; all times are seconds.
+``pieces`` is the published Emilia rule set with its defects mended (split at the longest silences, merge in both
+directions, cut at the lowest energy); ``pieces_published`` reproduces the published one, except that nothing is
+dropped. Rows and pieces are turns in time order; all times are seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def unnested(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def pieces(turns: Sequence[Turn], voiced: Sequence[Span], quietest: Quietest, options: SegmentOptions) -> list[Turn]:
-    """Turns split, cut and merged by the rules of this package; every moment that is in a turn and voiced stays covered."""
+    """Turns split, cut and merged by the rules of this package; every moment that is in a turn and voiced stays
+    covered.
+    """
     rows = [piece for turn in unnested(turns) for piece in split(turn, voiced, options)]
     cut = [piece for row in rows for piece in _cut(row, quietest, options.max_seconds)]
     return merge(cut, options)
@@ -98,7 +100,9 @@ def _cut(piece: Turn, quietest: Quietest, most: float) -> list[Turn]:
 
 
 def merge(rows: Sequence[Turn], options: SegmentOptions) -> list[Turn]:
-    """Rows in which each one under ``min_seconds`` has joined the nearer neighbour of its speaker, where the rules allow it."""
+    """Rows in which each one under ``min_seconds`` has joined the nearer neighbour of its speaker, where the rules
+    allow it.
+    """
     merged: list[Turn] = []
     for index, row in enumerate(rows):
         following = rows[index + 1] if index + 1 < len(rows) else None
@@ -124,7 +128,9 @@ def _waits(left: Turn, row: Turn, following: Turn | None, options: SegmentOption
 
 
 def padded(rows: Sequence[Turn], duration: float, options: SegmentOptions) -> list[Turn]:
-    """Rows widened by up to ``pad`` on both sides: at most half way to the neighbour, never over ``max_seconds`` or the ends."""
+    """Rows widened by up to ``pad`` on both sides: at most half way to the neighbour, never over ``max_seconds`` or
+    the ends.
+    """
     wide: list[Turn] = []
     reach = 0.0
     for index, row in enumerate(rows):

@@ -34,9 +34,9 @@ FILTERED = "filtered_segments.json"
 class Result:
     """What became of one episode.
 
-    ``outcome`` is ``ok``, ``no_speech``, ``too_short`` or ``unsupported_language``; ``duration`` is seconds of source;
-    ``hours`` has ``source`` = ``published`` + ``flagged`` + ``no_speech``; ``seconds`` is wall time by stage; ``facts`` is
-    what was measured and which engine did each stage.
+    ``outcome`` is ``ok``, ``no_speech``, ``too_short`` or ``unsupported_language``; ``duration`` is seconds of
+    source; ``hours`` has ``source`` = ``published`` + ``flagged`` + ``no_speech``; ``seconds`` is wall time by stage;
+    ``facts`` is what was measured and which engine did each stage.
     """
 
     episode: str
@@ -75,10 +75,11 @@ class Pipeline:
     def run(
         self, source: Path, *, episode: str, out: Path, scratch: Path, language: str | None, progress: Progress
     ) -> Result:
-        """Process ``source`` into ``out``; both folders are made. ``language`` is a primary subtag or None for unknown.
+        """Process ``source`` into ``out``; both folders are made. ``language`` is a primary subtag or None for
+        unknown.
 
-        Raises ``BadAudio`` when the source is to blame. However it ends, nothing of this run is left in ``scratch``, and
-        after an exception nothing of it is left in ``out``.
+        Raises ``BadAudio`` when the source is to blame. However it ends, nothing of this run is left in ``scratch``,
+        and after an exception nothing of it is left in ``out``.
         """
         out.mkdir(parents=True, exist_ok=True)
         scratch.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,8 @@ class Waveform:
     """Mono samples in a scratch file: ``frames`` raw little-endian float32 at ``rate`` Hz.
 
     ``read`` returns what the stages should hear: the stored samples minus ``bias``, times ``gain``, with a soft limit
-    above ``ceiling`` (tanh knee that never reaches 1.0). Keeping the level as two numbers saves a second copy of the file.
+    above ``ceiling`` (tanh knee that never reaches 1.0). Keeping the level as two numbers saves a second copy of the
+    file.
     """
 
     path: Path
@@ -137,9 +138,9 @@ class Asr:
 class Segment:
     """One piece of one speaker's speech, the unit that is published.
 
-    ``flags`` holds, sorted, every reason for which a strict filter would drop it; nothing is ever deleted. ``overlap`` is
-    the share (0..1) in which someone else speaks too, ``None`` when the diarizer cannot tell. ``extra`` carries what only
-    some engines know, such as ``snr_estimate`` in dB.
+    ``flags`` holds, sorted, every reason for which a strict filter would drop it; nothing is ever deleted.
+    ``overlap`` is the share (0..1) in which someone else speaks too, ``None`` when the diarizer cannot tell.
+    ``extra`` carries what only some engines know, such as ``snr_estimate`` in dB.
     """
 
     start: float
@@ -194,9 +195,10 @@ def _short(value: float | None) -> float | None:
 class Recording:
     """One episode on its way through the stages.
 
-    A stage reads the fields in its ``needs`` and fills those in its ``adds``. ``wave`` is the audio that is published,
-    ``narrow`` the same at 16 kHz for the models; ``voiced`` is where anybody speaks, ``turns`` who speaks when. A stage that
-    finds nothing left to do sets ``outcome`` to something other than ``ok`` and the later stages are not run.
+    A stage reads the fields in its ``needs`` and fills those in its ``adds``. ``wave`` is the audio that is
+    published, ``narrow`` the same at 16 kHz for the models; ``voiced`` is where anybody speaks, ``turns`` who speaks
+    when. A stage that finds nothing left to do sets ``outcome`` to something other than ``ok`` and the later stages
+    are not run.
     """
 
     source: Path

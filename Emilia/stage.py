@@ -1,8 +1,9 @@
 """The shape of a stage and how engines are found.
 
-A stage (``stages/<name>.py``) holds the rules that are the same whichever model does the work; an engine (``models/*.py``)
-is one model behind that stage's small protocol. Each stage file ends in a table ``ENGINES`` from the engine's name in the
-configuration to ``module:Class``, imported only when it is used. A new engine is one file and one line in that table.
+A stage (``stages/<name>.py``) holds the rules that are the same whichever model does the work; an engine
+(``models/*.py``) is one model behind that stage's small protocol. Each stage file ends in a table ``ENGINES`` from
+the engine's name in the configuration to ``module:Class``, imported only when it is used. A new engine is one file
+and one line in that table.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ STAGES: Mapping[str, str] = {
 class Stage(Protocol):
     """One step of the pipeline.
 
-    ``needs`` and ``adds`` name fields of :class:`Recording`. ``load`` fetches models once and raises ``ModelMissing``;
-    ``run`` may be called for many recordings and must leave no state behind that changes a later result; ``models`` gives
-    name and version of every model in use. A stage flags segments, it never removes one.
+    ``needs`` and ``adds`` name fields of :class:`Recording`. ``load`` fetches models once and raises
+    ``ModelMissing``; ``run`` may be called for many recordings and must leave no state behind that changes a later
+    result; ``models`` gives name and version of every model in use. A stage flags segments, it never removes one.
     """
 
     name: str

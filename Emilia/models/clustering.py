@@ -1,15 +1,16 @@
 """Speaker turns by clustering of acoustic embeddings: no trained speaker model, for machines that have none.
 
-Voiced audio is taken in blocks of some minutes. In each, chunks of two seconds are grouped by their whitened mean cepstra
-(Ward), then the two nearest voices are joined and all boundaries drawn anew (Viterbi over Gaussians with a cost for every
-change) until the nearest two are too far apart to be one person; that leaves the number of speakers. The voices of all
-blocks are linked by the same rule, and a last pass draws the boundaries with the linked voices. Overlapped speech goes to
-the louder voice: this diarizer cannot tell it.
+Voiced audio is taken in blocks of some minutes. In each, chunks of two seconds are grouped by their whitened mean
+cepstra (Ward), then the two nearest voices are joined and all boundaries drawn anew (Viterbi over Gaussians with a
+cost for every change) until the nearest two are too far apart to be one person; that leaves the number of speakers.
+The voices of all blocks are linked by the same rule, and a last pass draws the boundaries with the linked voices.
+Overlapped speech goes to the louder voice: this diarizer cannot tell it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +40,8 @@ Labels = npt.NDArray[np.int64]
 class Block:
     """Cepstra of some voiced spans, one after the other.
 
-    ``frames`` (n, 19) without the energy, ``active`` (n,) marks the loud ones, ``bounds`` are the first and last frame of each
-    span in that sequence.
+    ``frames`` (n, 19) without the energy, ``active`` (n,) marks the loud ones, ``bounds`` are the first and last
+    frame of each span in that sequence.
     """
 
     def __init__(self, wave: Waveform, spans: Sequence[Span]) -> None:
@@ -69,7 +70,7 @@ class Block:
         found: list[tuple[int, int]] = []
         for start, stop in self.bounds:
             edges = np.linspace(start, stop, max(1, round((stop - start) / _FPS / seconds)) + 1).astype(int).tolist()
-            found += zip(edges[:-1], edges[1:], strict=True)
+            found += pairwise(edges)
         return [(a, b) for a, b in found if self.active[a:b].sum() >= _LEAST_CHUNK]
 
     def assign(self, voices: Sequence[Voice], switch: float) -> Labels:
@@ -163,7 +164,9 @@ def link(blocks: Sequence[Sequence[Voice]], options: DiarizeOptions) -> list[lis
 
 
 class ClusterDiarizer:
-    """The diarizer ``clusters``: fills ``recording.voiced`` with Silero's spans and gives each of them to one speaker or more."""
+    """The diarizer ``clusters``: fills ``recording.voiced`` with Silero's spans and gives each of them to one speaker
+    or more.
+    """
 
     marks_overlap = False
 
@@ -224,23 +227,25 @@ def _turns(block: Block, people: dict[int, Voice], options: DiarizeOptions) -> l
     labels = block.assign([people[name] for name in names], options.switch)
     turns: list[Turn] = []
     for span, (start, stop) in zip(block.spans, block.bounds, strict=True):
-        edges = _edges(labels[start:stop], round(options.min_turn * _FPS))
-        times = [span.start, *(ms(span.start + edge / _FPS) for edge in edges[1:]), span.end]
-        for edge, begin, end in zip(edges, times[:-1], times[1:], strict=True):
-            turns.append(Turn(begin, end, f"{names[labels[start + edge]]:06d}"))
+        for first, last, label in _runs(labels[start:stop], round(options.min_turn * _FPS)):
+            begin = ms(span.start + first / _FPS) if first else span.start
+            end = ms(span.start + last / _FPS) if last < stop - start else span.end
+            turns.append(Turn(begin, end, f"{names[label]:06d}"))
     return turns
 
 
-def _edges(labels: Labels, least: int) -> list[int]:
-    """First frames of the runs of equal labels in one span, of which only the last may be under ``least`` long... no run is,
-    unless the whole span is."""
+def _runs(labels: Labels, least: int) -> list[tuple[int, int, int]]:
+    """Runs ``(first, last, label)`` of one span, none under ``least`` frames long unless the whole span is.
+
+    A change that would leave too short a run on either side is not made; a run is labelled as most of its frames are.
+    """
     changes = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
     kept = [0]
-    for start, stop in zip(changes[1:-1], changes[2:], strict=True):
-        long_enough = stop - start >= least and start - kept[-1] >= least
-        if long_enough:
+    for start, stop in pairwise(changes[1:]):
+        if stop - start >= least and start - kept[-1] >= least:
             kept.append(start)
-    return kept
+    edges = [*kept, len(labels)]
+    return [(a, b, int(np.bincount(labels[a:b]).argmax())) for a, b in pairwise(edges)]
 
 
 def _bridged(turns: Sequence[Turn], bridge: float) -> list[Turn]:

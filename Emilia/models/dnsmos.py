@@ -1,8 +1,8 @@
 """DNSMOS P.835 (Microsoft, ``sig_bak_ovr.onnx``): windows of 9.01 s, one a second, mean over all windows.
 
-Source: github.com/microsoft/DNS-Challenge, DNSMOS; windowing and polynomials as published. One departure: the published
-loop computes a window's end as ``int((i + 9.01) * 16000)``, which falls one sample short from the seventh window on, so that
-those windows are thrown away; here every window counts. ``compat`` restores the loss.
+Source: github.com/microsoft/DNS-Challenge, DNSMOS; windowing and polynomials as published. One departure: the
+published loop computes a window's end as ``int((i + 9.01) * 16000)``, which falls one sample short from the seventh
+window on, so that those windows are thrown away; here every window counts. ``compat`` restores the loss.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _OVR = np.poly1d([-0.06766283, 1.11546468, 0.04602535])
 
 
 def locate(model: str) -> Path:
-    """The network's file: ``model`` (relative: beside this file), else the speechmos package's; raises ``ModelMissing``.
+    """The network's file: ``model`` (relative: beside this file), else the speechmos package's; raises
+    ``ModelMissing``.
 
     The package is only looked for, never imported: its modules need librosa, which is not installed.
     """
@@ -63,14 +64,16 @@ class Dnsmos:
         self.models: dict[str, str] = {}
 
     def load(self, device: str) -> None:
-        """Open the network on one CPU thread; raises ``ModelMissing``."""
+        """Open the network on ``device``, one CPU thread; raises ``ModelMissing``."""
         path = locate(self._options.model)
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
 
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        # Named always: onnxruntime's own first choice may be a provider that sends audio elsewhere.
+        providers = [*(["CUDAExecutionProvider"] if device.startswith("cuda") else []), "CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
         self._input = self._session.get_inputs()[0].name
         self.models = {"dnsmos": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"}
 

@@ -1,19 +1,23 @@
 """Loudness of a stream by ITU-R BS.1770-4: K weighting, 400 ms blocks every 100 ms, absolute and relative gate.
 
-The filter coefficients are pyloudnorm's, the arithmetic is over blocks of any size, so that a twelve-hour file is measured
-without being held. Equal to ``pyloudnorm.Meter.integrated_loudness`` of the whole file to rounding.
+The filter coefficients are pyloudnorm's, the arithmetic is over blocks of any size, so that a twelve-hour file is
+measured without being held. Equal to ``pyloudnorm.Meter.integrated_loudness`` of the whole file to rounding.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-import pyloudnorm  # type: ignore[import-untyped]
+import pyloudnorm
 from scipy.signal import lfilter
 
 from Emilia.recording import Audio
 
 __all__ = ["LoudnessMeter"]
+
+Samples = npt.NDArray[np.floating[Any]]
 
 _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
@@ -26,11 +30,11 @@ class LoudnessMeter:
         stages = pyloudnorm.Meter(rate)._filters.values()
         self._filters = [(f.b, f.a, np.zeros(2), float(f.passband_gain)) for f in stages]
         self._step = rate // 10
-        self._tail = np.zeros(0)
-        self._raw_tail = np.zeros(0, np.float32)
-        self._energies: list[npt.NDArray[np.float64]] = []
-        self._levels: list[npt.NDArray[np.float64]] = []
-        self._peaks: list[npt.NDArray[np.float32]] = []
+        self._tail: Samples = np.zeros(0)
+        self._raw_tail: Samples = np.zeros(0, np.float32)
+        self._energies: list[Samples] = []
+        self._levels: list[Samples] = []
+        self._peaks: list[Samples] = []
         self._sum = 0.0
         self.frames = 0
 
@@ -55,7 +59,9 @@ class LoudnessMeter:
         return self._sum / self.frames if self.frames else 0.0
 
     def loudness(self) -> float:
-        """Integrated loudness in LUFS; ``-inf`` when nothing passes the gate. Under 400 ms the one block there is counts."""
+        """Integrated loudness in LUFS; ``-inf`` when nothing passes the gate. Under 400 ms the one block there is
+        counts.
+        """
         steps = np.concatenate([*self._energies, np.zeros(0)])
         if len(steps) < 4:
             rest = np.concatenate([np.repeat(steps, self._step), self._tail**2])
@@ -74,14 +80,16 @@ class LoudnessMeter:
         return float(np.quantile(peaks, share))
 
     def noise(self) -> float:
-        """Noise floor in dBFS: the level that the quietest twentieth of the 100 ms blocks stays below; ``-inf`` if unknown."""
+        """Noise floor in dBFS: the level that the quietest twentieth of the 100 ms blocks stays below; ``-inf`` if
+        unknown.
+        """
         levels = np.concatenate([*self._levels, np.zeros(0)])
         # Digital silence between tracks says nothing about the room.
         levels = levels[levels > 1e-12]
         return float(10 * np.log10(np.quantile(levels, 0.05))) if len(levels) else float("-inf")
 
 
-def _steps(samples: npt.NDArray[np.floating], step: int) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+def _steps(samples: Samples, step: int) -> tuple[Samples, Samples]:
     whole = len(samples) // step * step
     return samples[:whole].reshape(-1, step), samples[whole:]
 

@@ -1,7 +1,7 @@
 """FFmpeg through PyAV: streaming decode of anything that may be decoded, and encoding of single segments.
 
-The demuxers are a closed list. FFmpeg picks one by content, not by name, and some of them (HLS, concat, DASH) open other
-files and addresses that the content names; a feed could otherwise publish the worker's own files.
+The demuxers are a closed list. FFmpeg picks one by content, not by name, and some of them (HLS, concat, DASH) open
+other files and addresses that the content names; a feed could otherwise publish the worker's own files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from Emilia.recording import Audio
 __all__ = ["Source", "encode"]
 
 _DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp2,mp3,mpeg,mpegts,nut,ogg,rm,tta,voc,w64,wav,webm,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp2,mp3,mpeg,mpegts,nut,ogg,rm,tta,voc,w64,"
+    "wav,webm,wv"
 )
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
 
@@ -36,8 +37,9 @@ _MAX_ERRORS = 1000
 class Source:
     """An audio file open for decoding, as a context manager.
 
-    ``container``, ``codec``, ``rate`` (Hz) and ``channels`` describe it; ``declared`` is its header's length in seconds or
-    None; ``errors`` counts the damaged packets met so far. Raises ``BadAudio`` for input that is no decodable audio.
+    ``container``, ``codec``, ``rate`` (Hz) and ``channels`` describe it; ``declared`` is its header's length in
+    seconds or None; ``errors`` counts the damaged packets met so far. Raises ``BadAudio`` for input that is no
+    decodable audio.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +72,9 @@ class Source:
             self.declared = self._container.duration / av.time_base
 
     def refuse_over(self, limit: float) -> None:
-        """Raise ``BadAudio`` when the header declares more than ``limit`` seconds and the file is big enough to mean it."""
+        """Raise ``BadAudio`` when the header declares more than ``limit`` seconds and the file is big enough to mean
+        it.
+        """
         if self.declared and self.declared > limit and self._size * 8 > self.declared * _LEAST_BITRATE:
             raise BadAudio("too_long_declared", f"{self._name} declares {self.declared / 3600:.1f} hours.")
 
@@ -129,8 +133,8 @@ def _samples(frame: AudioFrame) -> Audio:
 def encode(path: Path, audio: Audio, rate: int, *, codec: str, bitrate: int) -> None:
     """Write mono ``audio`` as ``mp3`` (``bitrate`` bit/s) or ``flac`` (16 bit).
 
-    Samples are clipped, not wrapped. The bytes depend on nothing but the arguments and the encoder's version: one thread, no
-    time stamp. The MP3 carries the gapless tag, so that it decodes to exactly the samples that went in.
+    Samples are clipped, not wrapped. The bytes depend on nothing but the arguments and the encoder's version: one
+    thread, no time stamp. The MP3 carries the gapless tag, so that it decodes to exactly the samples that went in.
     """
     pcm = np.rint(np.clip(audio.astype(np.float64), -1.0, 1.0) * 32767.0).astype(np.int16)[None, :]
     with av.open(str(path), "w", format=codec, options={"fflags": "+bitexact"}) as container:

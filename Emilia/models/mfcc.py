@@ -40,7 +40,9 @@ _TAPER = np.hamming(WINDOW)
 
 
 def mfcc(samples: Audio) -> npt.NDArray[np.float32]:
-    """Cepstra (frames, 20) of ``samples``; frame ``i`` covers samples ``160 i`` to ``160 i + 400``, incomplete ones left out."""
+    """Cepstra (frames, 20) of ``samples``; frame ``i`` covers samples ``160 i`` to ``160 i + 400``, incomplete ones
+    left out.
+    """
     if len(samples) < WINDOW:
         return np.zeros((0, COEFFICIENTS), np.float32)
     signal = samples.astype(np.float64)
@@ -52,7 +54,9 @@ def mfcc(samples: Audio) -> npt.NDArray[np.float32]:
 
 
 def mfcc_between(wave: Waveform, first: int, last: int) -> npt.NDArray[np.float32]:
-    """Cepstra of the frames ``first`` to ``last`` of ``wave``, centred on their hop; zero-padded at the recording's ends."""
+    """Cepstra of the frames ``first`` to ``last`` of ``wave``, centred on their hop; zero-padded at the recording's
+    ends.
+    """
     lead = (WINDOW - HOP) // 2
     start, stop = first * HOP - lead, last * HOP + lead
     samples = wave.read(start, stop)

@@ -1,7 +1,8 @@
 """pocketsphinx with the US English model inside its wheel: a small recogniser that every machine can run.
 
-Every clip is decoded whole, with batch cepstral mean normalisation. The front end's noise tracker would carry over to the next
-clip, so the front end is made anew before each (a tenth of a millisecond): a clip's text depends on that clip alone.
+Every clip is decoded whole, with batch cepstral mean normalisation. The front end's noise tracker would carry over to
+the next clip, so the front end is made anew before each (a tenth of a millisecond): a clip's text depends on that
+clip alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _MARKS = re.compile(r"<[^>]*>|\[[^\]]*\]|\+\+[^+]*\+\+|\(\d+\)")
 
 
 def spoken_words(hypothesis: str) -> str:
-    """``hypothesis`` without silence and noise marks and pronunciation variants: ``<sil> a(2) [NOISE]`` becomes ``a``."""
+    """``hypothesis`` without silence and noise marks and pronunciation variants: ``<sil> a(2) [NOISE]`` becomes
+    ``a``.
+    """
     return " ".join(_MARKS.sub(" ", hypothesis).split())
 
 
@@ -36,10 +39,10 @@ class Pocketsphinx:
         self._options = config.pocketsphinx
         self.models: dict[str, str] = {}
 
-    def load(self, device: str) -> None:
+    def load(self, device: str) -> None:  # noqa: ARG002
         """Load dictionary, language and acoustic model from the wheel; raises ``ModelMissing``."""
         try:
-            import pocketsphinx  # type: ignore[import-untyped]
+            import pocketsphinx
         except ImportError as error:
             raise ModelMissing("pocketsphinx", "install pocketsphinx, which carries its English model.") from error
         self._decoder: Any = pocketsphinx.Decoder(
@@ -57,7 +60,7 @@ class Pocketsphinx:
         """Free the models."""
         del self._decoder
 
-    def recognise(self, clips: list[Audio], language: str | None) -> list[Hypothesis]:
+    def recognise(self, clips: list[Audio], language: str | None) -> list[Hypothesis]:  # noqa: ARG002
         """Texts of the clips (16 kHz), in lower case without punctuation."""
         return [self._recognise(clip) for clip in clips]
 

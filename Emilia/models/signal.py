@@ -1,4 +1,6 @@
-"""What can be said of a segment's quality without a model: an estimate of its signal-to-noise ratio. No score is made up."""
+"""What can be said of a segment's quality without a model: an estimate of its signal-to-noise ratio. No score is made
+up.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _FRAME = 320
 class SignalMeasure:
     """The scorer ``signal``: no DNSMOS, only ``snr_estimate``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config) -> None:  # noqa: ARG002
         self.models: dict[str, str] = {}
 
     def load(self, device: str) -> None:
@@ -26,7 +28,7 @@ class SignalMeasure:
     def close(self) -> None:
         """Nothing to close."""
 
-    def score(self, audio: Audio, progress: Progress) -> Quality:
+    def score(self, audio: Audio, progress: Progress) -> Quality:  # noqa: ARG002
         """The estimate for one segment at 16 kHz."""
         return Quality(snr_estimate=snr_estimate(audio))
 

@@ -1,8 +1,8 @@
 """Silero voice activity detection (v6, the ONNX file that faster-whisper packages), without torch.
 
-faster-whisper's ``get_speech_timestamps`` starts the network anew on every call, which would leave a seam at each slab of a
-long recording. Here the network's state and its 64 samples of context travel from slab to slab, so the probabilities are
-those of one pass over the whole file, and its hysteresis is applied to the whole sequence.
+faster-whisper's ``get_speech_timestamps`` starts the network anew on every call, which would leave a seam at each
+slab of a long recording. Here the network's state and its 64 samples of context travel from slab to slab, so the
+probabilities are those of one pass over the whole file, and its hysteresis is applied to the whole sequence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from Emilia.config import VadOptions
 from Emilia.errors import ModelMissing
-from Emilia.recording import Audio, Span, Waveform, ms
+from Emilia.recording import Span, Waveform, ms
 from Emilia.stage import Progress
 
 __all__ = ["SileroVad"]
@@ -33,10 +33,10 @@ class SileroVad:
         self.options = options
         self.models: dict[str, str] = {}
 
-    def load(self, device: str) -> None:
+    def load(self, device: str) -> None:  # noqa: ARG002
         """Open the packaged network (CPU, one thread); raises ``ModelMissing``."""
         try:
-            from faster_whisper.vad import get_vad_model  # type: ignore[import-untyped]
+            from faster_whisper.vad import get_vad_model
         except ImportError as error:
             raise ModelMissing("silero-vad", "install faster-whisper, which packages it.") from error
         self._session = get_vad_model().session
@@ -46,7 +46,9 @@ class SileroVad:
         """Nothing to free: the network is small and shared."""
 
     def speech(self, wave: Waveform, progress: Progress, slab: int = _SLAB) -> list[Span]:
-        """Spans of speech in time order; ``slab`` (samples, a multiple of 512) bounds memory and changes nothing else."""
+        """Spans of speech in time order; ``slab`` (samples, a multiple of 512) bounds memory and changes nothing
+        else.
+        """
         probabilities = self._probabilities(wave, progress, slab)
         spans = _hysteresis(probabilities, wave.frames, self.options)
         return _padded(spans, round(self.options.pad * RATE), wave.frames)
@@ -98,5 +100,3 @@ def _padded(spans: list[tuple[int, int]], pad: int, frames: int) -> list[Span]:
         end = min(frames, end + min(pad, (after - end) // 2))
         padded.append(Span(ms(start / RATE), ms(end / RATE)))
     return padded
-
-

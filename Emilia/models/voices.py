@@ -1,9 +1,10 @@
-"""Voices as Gaussians over cepstra: how far apart two are, and the most likely sequence of voices in a stretch of speech.
+"""Voices as Gaussians over cepstra: how far apart two are, and the most likely sequence of voices in a stretch of
+speech.
 
-A voice is kept as sufficient statistics (count, sum, sum of outer products), so that joining two is an addition and a day
-of audio needs no more room than a minute. The distance is Mahalanobis between the means under the pooled covariance: with
-some ten seconds of speech each it separates speakers far better than the Bayesian information criterion on full Gaussians
-does, whose penalty would have to be tuned to the amount of speech.
+A voice is kept as sufficient statistics (count, sum, sum of outer products), so that joining two is an addition and a
+day of audio needs no more room than a minute. The distance is Mahalanobis between the means under the pooled
+covariance: with some ten seconds of speech each it separates speakers far better than the Bayesian information
+criterion on full Gaussians does, whose penalty would have to be tuned to the amount of speech.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def distance(one: Voice, other: Voice) -> float:
 
 
 def best_path(scores: Frames, costs: Sequence[float] | Frames) -> npt.NDArray[np.int64]:
-    """Viterbi: the row of states (n,) that maximises the sum of ``scores`` (n, states) minus ``costs[t]`` for a change at ``t``."""
+    """Viterbi: the row of states (n,) that maximises the sum of ``scores`` (n, states) minus ``costs[t]`` for a
+    change at ``t``.
+    """
     steps, states = scores.shape
     back = np.zeros((steps, states), np.int64)
     stay = np.arange(states)

@@ -1,7 +1,7 @@
 """faster-whisper (CTranslate2): the recogniser where a model folder is on disk; never downloads anything.
 
-One clip a call, beam search, no previous text and no sampling: the usual temperature fallback draws random numbers, so a
-doubtful text is decoded again with repetition forbidden instead, and the better of both answers is kept.
+One clip a call, beam search, no previous text and no sampling: the usual temperature fallback draws random numbers,
+so a doubtful text is decoded again with repetition forbidden instead, and the better of both answers is kept.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Whisper:
     def load(self, device: str) -> None:
         """Load the model folder onto ``device``; raises ``ModelMissing``."""
         folder = locate(self._options.whisper_model)
-        from faster_whisper import WhisperModel  # type: ignore[import-untyped]
+        from faster_whisper import WhisperModel
 
         kind, _, index = device.partition(":")
         self._model = WhisperModel(

@@ -16,8 +16,8 @@ ENGINES = {"clusters": "Emilia.models.clustering:ClusterDiarizer"}
 class Diarizer(Protocol):
     """A diarization model.
 
-    ``turns`` gives turns in any order with any speaker labels; it fills ``recording.voiced`` if it detects voice on the way.
-    ``marks_overlap`` says whether two turns may cover the same moment.
+    ``turns`` gives turns in any order with any speaker labels; it fills ``recording.voiced`` if it detects voice on
+    the way. ``marks_overlap`` says whether two turns may cover the same moment.
     """
 
     models: dict[str, str]

@@ -18,7 +18,9 @@ ENGINES = {"mp3": "Emilia.models.media:encode", "flac": "Emilia.models.media:enc
 
 
 class Export:
-    """Needs ``wave`` and ``segments``, adds ``files``: ``<episode>_<000000>.mp3`` (or ``.flac``) in ``recording.out``."""
+    """Needs ``wave`` and ``segments``, adds ``files``: ``<episode>_<000000>.mp3`` (or ``.flac``) in
+    ``recording.out``.
+    """
 
     name = "export"
     needs: tuple[str, ...] = ("wave", "segments")

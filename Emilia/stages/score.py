@@ -1,7 +1,7 @@
 """Score: perceived quality of every segment.
 
-``auto`` takes DNSMOS where its network is on this machine and else the engine ``signal``, which gives no score: it flags the
-segment ``no_dnsmos`` and leaves an estimate of the signal-to-noise ratio beside it.
+``auto`` takes DNSMOS where its network is on this machine and else the engine ``signal``, which gives no score: it
+flags the segment ``no_dnsmos`` and leaves an estimate of the signal-to-noise ratio beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class Quality(NamedTuple):
 
 
 class Scorer(Protocol):
-    """A quality model: one segment's 16 kHz audio in, :class:`Quality` out. ``progress`` is told of the segment's share."""
+    """A quality model: one segment's 16 kHz audio in, :class:`Quality` out. ``progress`` is told of the segment's
+    share.
+    """
 
     models: dict[str, str]
 

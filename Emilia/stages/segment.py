@@ -72,8 +72,7 @@ class Segmentation:
             rows = padded(rows, recording.duration, options)
         marked = recording.facts.get("overlap") == "marked"
         recording.segments = [
-            self._segment(recording.episode, index, row, turns if marked else None)
-            for index, row in enumerate(rows)
+            self._segment(recording.episode, index, row, turns if marked else None) for index, row in enumerate(rows)
         ]
         progress(1.0)
 

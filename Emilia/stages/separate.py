@@ -28,7 +28,7 @@ class Separator(Protocol):
 class KeepMix:
     """No separation: the mix is used as it is."""
 
-    def __init__(self, options: SeparateOptions) -> None:
+    def __init__(self, options: SeparateOptions) -> None:  # noqa: ARG002
         self.models: dict[str, str] = {}
 
     def load(self, device: str) -> None:

@@ -1,7 +1,8 @@
 """Standardise: any audio file to mono waveforms at 24 kHz and 16 kHz with a known loudness.
 
-One streaming pass decodes, mixes to mono, resamples both ways with soxr (very high quality) into scratch files and measures
-loudness (BS.1770), robust peak and constant offset. The level is then applied on reading, so no second pass is needed.
+One streaming pass decodes, mixes to mono, resamples both ways with soxr (very high quality) into scratch files and
+measures loudness (BS.1770), robust peak and constant offset. The level is then applied on reading, so no second pass
+is needed.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Resampler:
         """Write the filter's tail and return it."""
         if self._stream is None:
             return np.zeros(0, np.float32)
-        tail = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        tail: Audio = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
         self._stream = None
         self._rate = 0
         self._writer.write(tail)
@@ -76,7 +77,7 @@ class Standardize:
         self.engine = self.options.engine
         self.models: dict[str, str] = {}
 
-    def load(self, device: str) -> None:
+    def load(self, device: str) -> None:  # noqa: ARG002
         """Nothing to load; names an unknown engine at once."""
         self._open: type[Source] = find(ENGINES, self.engine, "decoder")
 
@@ -195,7 +196,8 @@ def _mean(block: Audio) -> Audio:
 
 
 def _first(block: Audio) -> Audio:
-    return block[0]
+    first: Audio = block[0]
+    return first
 
 
 def _facts(source: Source) -> dict[str, object]:
@@ -212,5 +214,3 @@ def _facts(source: Source) -> dict[str, object]:
 
 def _decibels(level: float) -> float | None:
     return round(level, 2) if np.isfinite(level) else None
-
-

@@ -1,7 +1,7 @@
 """Transcribe: the text of every segment, and every reason to doubt it.
 
-``auto`` takes Whisper when its model folder is on this machine, else pocketsphinx, else nothing. What an engine cannot know
-stays ``None``; a language that it does not speak gives an empty text with the flag ``no_asr``.
+``auto`` takes Whisper when its model folder is on this machine, else pocketsphinx, else nothing. What an engine
+cannot know stays ``None``; a language that it does not speak gives an empty text with the flag ``no_asr``.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Hypothesis(NamedTuple):
 class Recogniser(Protocol):
     """A speech recogniser.
 
-    ``languages`` are those it speaks (None: it decides itself). ``recognise`` takes 16 kHz clips and the expected language and
-    gives one hypothesis a clip; a clip's answer must depend on that clip alone, whatever is in the batch or came before.
+    ``languages`` are those it speaks (None: it decides itself). ``recognise`` takes 16 kHz clips and the expected
+    language and gives one hypothesis a clip; a clip's answer must depend on that clip alone, whatever is in the batch
+    or came before.
     """
 
     models: dict[str, str]
@@ -57,7 +58,7 @@ class NoRecogniser:
 
     languages: frozenset[str] | None = frozenset()
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config) -> None:  # noqa: ARG002
         self.models: dict[str, str] = {}
 
     def load(self, device: str) -> None:
@@ -115,14 +116,15 @@ class Transcribe:
         """Transcribe clip by clip, then compare the segments of the episode with each other."""
         segments = recording.pieces()
         language = None if recording.language in UNKNOWN else recording.language
-        spoken = self._expected(language)
-        if spoken is False:
+        assert self._recogniser is not None, "load() comes first"
+        speaks = self._recogniser.languages
+        if speaks is not None and (language not in speaks if language else not speaks):
             for segment in segments:
                 segment.language = language or "unknown"
                 segment.flag("no_asr")
             return
-        assumed = language is None and spoken is not None
-        self._recognise(recording, spoken or None, progress)
+        assumed = language is None and speaks is not None
+        self._recognise(recording, min(speaks) if assumed and speaks else language, progress)
         for segment in segments:
             if assumed:
                 segment.flag("language_assumed")
@@ -130,16 +132,6 @@ class Transcribe:
         _flag_odd_rates(segments, self.options)
         if segments and all("unsupported_language" in segment.flags for segment in segments):
             recording.outcome = "unsupported_language"
-
-    def _expected(self, language: str | None) -> str | None | bool:
-        """The language to read in (None: the engine decides), or False when the engine does not speak it."""
-        assert self._recogniser is not None, "load() comes first"
-        speaks = self._recogniser.languages
-        if speaks is None:
-            return language
-        if language is None:
-            return next(iter(sorted(speaks)), False)
-        return language if language in speaks else False
 
     def _recognise(self, recording: Recording, language: str | None, progress: Progress) -> None:
         assert self._recogniser is not None
@@ -160,7 +152,9 @@ class Transcribe:
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of ``text`` over bytes of its zlib compression, as Whisper counts it; high for a text that repeats itself."""
+    """Bytes of ``text`` over bytes of its zlib compression, as Whisper counts it; high for a text that repeats
+    itself.
+    """
     data = text.encode()
     return len(data) / len(zlib.compress(data))
 
@@ -191,7 +185,9 @@ def _check(segment: Segment, options: TranscribeOptions) -> None:
 
 
 def _flag_odd_rates(segments: list[Segment], options: TranscribeOptions) -> None:
-    """Flag seconds per character outside the quartiles by ``rate_iqr`` interquartile ranges, once there is enough to judge."""
+    """Flag seconds per character outside the quartiles by ``rate_iqr`` interquartile ranges, once there is enough to
+    judge.
+    """
     spoken = [segment for segment in segments if len(segment.text) >= options.min_characters]
     if len(spoken) < options.rate_segments:
         return

@@ -11,6 +11,7 @@ from obstore import exceptions as failures
 from duplexforge.errors import ConfigError, InputError, StoreError
 
 _CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
+_REFUSED = re.compile(r"status code: 40[13]\b")
 _CLASH = re.compile(r"status code: 409\b")
 # A folder store keeps names of this form for its own half-written files.
 _RESERVED = "are not supported"
@@ -34,6 +35,8 @@ def translated(key: str) -> Iterator[None]:
     except failures.BaseError as error:
         if "<Code>NoSuchBucket</Code>" in str(error):
             raise ConfigError(f"the bucket does not exist ({short(error)}): check its name and the endpoint") from error
+        if _REFUSED.search(str(error)):  # a refused listing comes without a class of its own
+            raise ConfigError(_refusal(key, error)) from error
         if _RESERVED in short(error):
             raise InputError(f"{key!r} is not a valid object key for this store", reason="bad_key") from error
         raise StoreError(f"the store did not answer for {key}: {short(error)}") from error

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -26,6 +27,8 @@ from duplexforge.records import Task
 K = TypeVar("K", bound=Task)
 K_contra = TypeVar("K_contra", bound=Task, contravariant=True)
 _IDLE_WAIT = 1.0
+# How soon the loop sees a request to stop.
+_STOP_LOOK = 0.05
 
 
 class Progress(Protocol):
@@ -91,6 +94,7 @@ class Worker(Generic[K]):
         self._by_id: dict[int, Held[K]] = {}
         self._lock = threading.Lock()
         self._finished = threading.Event()
+        self._fetching = threading.Event()
         self._fatal: BaseException | None = None
         self._log = log.get("worker", stage=queue.stage)
 
@@ -110,20 +114,24 @@ class Worker(Generic[K]):
         for thread in threads:
             thread.start()
         try:
-            while (held := ready.get()) is not None:
-                if self.stopping.is_set() and not held.working:
-                    self._hand_back(held)
-                    continue
+            while (held := self._next(ready)) is not None:
                 self._handle(held)
         finally:
             self.stopping.set()
-            self._drop_rest(ready, threads[0])
+            self._drop_rest(threads[0])
             self._finished.set()
             threads[1].join(timeout=5)
-            self.queue.close()
+            with suppress(DuplexforgeError):  # what is left is swept at the next start
+                self.queue.close()
         if self._fatal is not None:
             raise self._fatal
         return self.tally
+
+    def _next(self, ready: queues.Queue[Held[K] | None]) -> Held[K] | None:
+        while not self.stopping.is_set():
+            with suppress(queues.Empty):
+                return ready.get(timeout=_STOP_LOOK)
+        return None
 
     # -- claiming, one task ahead ----------------------------------------------------------------------------------
 
@@ -136,34 +144,54 @@ class Worker(Generic[K]):
                     if self.drain and self.queue.stats().open == 0:
                         break
                     continue
-                ready.put(self._fetch(lease))
-        except BaseException as error:  # the loop itself broke (store gone for good, access refused): tell the main thread
+                if self.stopping.is_set():
+                    lease.release()
+                    break
+                self._offer(ready, self._fetch(lease))
+        except BaseException as error:  # noqa: BLE001 - the loop itself broke (store gone, access refused): tell the main thread
             self._fatal = error
         finally:
-            ready.put(None)
+            self._fetching.clear()
+            self._offer(ready, None)
+
+    def _offer(self, ready: queues.Queue[Held[K] | None], held: Held[K] | None) -> None:
+        while not self.stopping.is_set():
+            with suppress(queues.Full):
+                ready.put(held, timeout=_STOP_LOOK)
+                return
 
     def _fetch(self, lease: Lease[K]) -> Held[K]:
-        held = Held(lease, tempfile.TemporaryDirectory(prefix="duplexforge-", dir=self._scratch))
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="duplexforge-", dir=self._scratch, ignore_cleanup_errors=True)
+        except OSError:  # no room, or no such folder: this machine's fault, not the task's
+            lease.release()
+            raise
+        held = Held(lease, folder)
         with self._lock:
             self._by_id[id(held)] = held
+            self._fetching.set()
         metrics.LEASES.labels(self.queue.stage).inc()
         try:
             if self.step.done(lease.task):
                 held.skip = True
             else:
                 held.fetched = self.step.fetch(lease.task, Path(held.folder.name))
-        except BaseException as error:  # settled by the main thread, by its class
+        except BaseException as error:  # noqa: BLE001 - settled by the main thread, by its class
             held.error = error
+        self._fetching.clear()
         return held
 
-    def _drop_rest(self, ready: queues.Queue[Held[K] | None], prefetch: threading.Thread) -> None:
-        while prefetch.is_alive() or not ready.empty():
-            try:
-                held = ready.get(timeout=0.1)
-            except queues.Empty:
-                continue
-            if held is not None:
+    def _drop_rest(self, prefetch: threading.Thread) -> None:
+        """Hand back what was not started. A claim under way is waited for, a fetch is not: its lease is simply given up."""
+        while True:
+            over = not prefetch.is_alive() or self._fetching.is_set()
+            with self._lock:
+                unstarted = list(self._by_id.values())
+            for held in unstarted:
                 self._hand_back(held)
+            if over:
+                return
+            prefetch.join(timeout=_STOP_LOOK)
 
     # -- one task --------------------------------------------------------------------------------------------------
 
@@ -210,6 +238,8 @@ class Worker(Generic[K]):
     def _hand_back(self, held: Held[K]) -> None:
         try:
             held.lease.release()
+        except DuplexforgeError as error:
+            self._log.warning("lease not released, so it must expire", task=held.lease.task_id, error=str(error))
         finally:
             self._forget(held)
         self._count("released", "preempted", 0.0)

@@ -107,7 +107,7 @@ def fill(store: Store, keys: list[str]) -> None:
 
 
 def test_list_in_key_order_within_the_prefix_only(store: Store) -> None:
-    keys = ["l/b", "l/a", "l/a.b", "l/a/z", "l/B", "l/_", "l/-", "lx/a", "l.x", "k/a"]
+    keys = ["l/b", "l/a", "l/a.b", "l/aa/z", "l/B", "l/_", "l/-", "lx/a", "l.x", "k/a"]
     fill(store, keys)
     inside = sorted(key for key in keys if key.startswith("l/"))
     assert [meta.key for meta in store.list("l/")] == inside

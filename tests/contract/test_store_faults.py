@@ -78,8 +78,13 @@ def test_a_clash_is_tried_again(faulty: Faulty) -> None:
     assert faulty.store.get("k") == b"mine"
 
 
-@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "TooManyRequests"])
-def test_bursts_are_ridden_out(faulty: Faulty, code: str) -> None:
+@pytest.mark.parametrize("code", ["SlowDown", "TooManyRequests"])
+def test_throttling_is_waited_for(faulty: Faulty, code: str) -> None:
+    faulty.arm("error", code=code)
+    assert faulty.store.put_if_absent("k", b"x") is True
+
+
+def test_errors_of_any_request_are_ridden_out(faulty: Faulty) -> None:
     store = faulty.store
     store.put("d/a", b"a")
     for method, request, expected in (
@@ -91,7 +96,7 @@ def test_bursts_are_ridden_out(faulty: Faulty, code: str) -> None:
         ("GET", lambda: [meta.key for meta in store.list("d/")], ["d/a", "d/b"]),
         ("GET", lambda: store.folders(""), ["d/"]),
     ):
-        faulty.arm("error", method=method, code=code, times=1)
+        faulty.arm("error", method=method)
         assert request() == expected
     assert faulty.server.control()["armed"] == 0
 

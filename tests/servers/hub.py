@@ -5,7 +5,7 @@ commits on a parent, and looks. Commits are atomic under one lock and kept in ``
 ``POST /control``: ``{"fault": NAME, "where": OPERATION, "count": N, "retry_after": SECONDS}`` makes the next N requests
 of that operation (create, head, paths, preupload, batch, put, verify, commit, tree) fail. NAME is a status (``"429"``),
 ``drop`` (no answer, nothing done), ``lost`` (done, then no answer) or ``lost-500`` (done, then an answer of 500).
-``GET /control`` tells what happened.
+``{"clear": true}`` disarms all. ``GET /control`` tells what happened.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ class Hub:
     requests: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def blob(self, oid: str) -> Path:
-        """Where the bytes of a blob lie."""
-        return self.root / "blobs" / oid
+    def blob(self, name: str, oid: str) -> Path:
+        """Where the bytes of a blob of a repository lie."""
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / oid
 
     def create(self, name: str, visibility: str) -> bool:
         """A new repository with the first commit every repository has; False when it is there."""
@@ -59,13 +61,13 @@ class Hub:
             self.repositories[name] = []
             self.visibility[name] = visibility
             attributes = b"*.tar filter=lfs\n*.parquet filter=lfs\n"
-            self.commit(name, "initial commit", {".gitattributes": self.regular(attributes)}, None)
+            self.commit(name, "initial commit", {".gitattributes": self.regular(name, attributes)}, None)
             return True
 
-    def regular(self, body: bytes) -> dict[str, Any]:
+    def regular(self, name: str, body: bytes) -> dict[str, Any]:
         """Store a small file the way git does."""
         oid = hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
-        self.blob(oid).write_bytes(body)
+        self.blob(name, oid).write_bytes(body)
         return {"oid": oid, "size": len(body), "lfs": None}
 
     def head(self, name: str) -> Commit:
@@ -101,6 +103,9 @@ class Answer(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    # Headers and body in one packet: two of them wait for each other for 40 ms.
+    wbufsize = 1 << 16
+    disable_nagle_algorithm = True
     hub: Hub
 
     def log_message(self, format: str, *args: object) -> None:
@@ -179,8 +184,8 @@ class Answer(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_PUT(self) -> None:
-        body, oid = self._body(), self.path.rsplit("/", 1)[-1]
-        self._meet("put", lambda: self._store(oid, body), open_to_all=True)
+        body, parts = self._body(), urllib.parse.urlparse(self.path).path.split("/")
+        self._meet("put", lambda: self._store("/".join(parts[2:4]), parts[4], body), open_to_all=True)
 
     def do_POST(self) -> None:
         body, path = self._body(), urllib.parse.urlparse(self.path).path
@@ -193,9 +198,9 @@ class Answer(BaseHTTPRequestHandler):
         if path == "/api/validate-yaml":
             return self._send(200, {"errors": [], "warnings": []})
         if path.endswith(".git/info/lfs/objects/batch"):
-            return self._meet("batch", lambda: self._batch(json.loads(body)))
-        if path == "/lfs/verify":
-            return self._meet("verify", lambda: self._verify(json.loads(body)))
+            return self._meet("batch", lambda: self._batch("/".join(parts[1:3]).removesuffix(".git"), json.loads(body)))
+        if parts[:1] == ["lfs"]:
+            return self._meet("verify", lambda: self._verify("/".join(parts[1:3]), json.loads(body)))
         if parts[4:5] == ["preupload"]:
             return self._meet("preupload", lambda: self._preupload(name, json.loads(body)))
         if parts[4:5] == ["paths-info"]:
@@ -208,7 +213,10 @@ class Answer(BaseHTTPRequestHandler):
 
     def _arm(self, order: dict[str, Any]) -> None:
         with self.hub.lock:
-            self.hub.faults.append({"count": 1, "retry_after": None, **order})
+            if order.get("clear"):
+                self.hub.faults.clear()
+            else:
+                self.hub.faults.append({"count": 1, "retry_after": None, **order})
         self._send(200)
 
     def _state(self) -> dict[str, Any]:
@@ -255,25 +263,25 @@ class Answer(BaseHTTPRequestHandler):
             answers.append({"path": one["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         return 200, {"files": answers}
 
-    def _batch(self, order: dict[str, Any]) -> tuple[int, Any]:
+    def _batch(self, name: str, order: dict[str, Any]) -> tuple[int, Any]:
         host, answers = self.headers["Host"], []
         for one in order["objects"]:
             answer = {"oid": one["oid"], "size": one["size"]}
-            if not self.hub.blob(one["oid"]).exists():
-                upload = {"href": f"http://{host}/lfs/{one['oid']}?X-Amz-Signature=c0ffee", "header": {}}
-                answer["actions"] = {"upload": upload, "verify": {"href": f"http://{host}/lfs/verify"}}
+            if not self.hub.blob(name, one["oid"]).exists():
+                where = f"http://{host}/lfs/{name}"
+                upload = {"href": f"{where}/{one['oid']}?X-Amz-Signature=c0ffee", "header": {}}
+                answer["actions"] = {"upload": upload, "verify": {"href": f"{where}/verify"}}
             answers.append(answer)
         return 200, {"transfer": "basic", "objects": answers}
 
-    def _store(self, path: str, body: bytes) -> tuple[int, Any]:
-        oid = path.split("?")[0]
+    def _store(self, name: str, oid: str, body: bytes) -> tuple[int, Any]:
         if hashlib.sha256(body).hexdigest() != oid:
             return 400, {"error": "checksum"}
-        self.hub.blob(oid).write_bytes(body)
+        self.hub.blob(name, oid).write_bytes(body)
         return 200, {}
 
-    def _verify(self, order: dict[str, Any]) -> tuple[int, Any]:
-        blob = self.hub.blob(order["oid"])
+    def _verify(self, name: str, order: dict[str, Any]) -> tuple[int, Any]:
+        blob = self.hub.blob(name, order["oid"])
         good = blob.exists() and blob.stat().st_size == order["size"]
         return (200, {}) if good else (422, {"error": "size or checksum"})
 
@@ -284,8 +292,8 @@ class Answer(BaseHTTPRequestHandler):
         for line in lines[1:]:
             value = line["value"]
             if line["key"] == "file":
-                changes[value["path"]] = self.hub.regular(base64.b64decode(value["content"]))
-            elif not self.hub.blob(value["oid"]).exists():
+                changes[value["path"]] = self.hub.regular(name, base64.b64decode(value["content"]))
+            elif not self.hub.blob(name, value["oid"]).exists():
                 return 400, {"error": f"no such object {value['oid']}"}
             else:
                 pointer = hashlib.sha1(value["oid"].encode()).hexdigest()
@@ -303,7 +311,7 @@ class Answer(BaseHTTPRequestHandler):
         if one is None:
             return self._send(404, {}, X_Error_Code="EntryNotFound")
         oid = one["lfs"] or one["oid"]
-        self._send(200, self.hub.blob(oid).read_bytes(), ETag=f'"{oid}"', X_Repo_Commit=self.hub.head(name).oid)
+        self._send(200, self.hub.blob(name, oid).read_bytes(), ETag=f'"{oid}"', X_Repo_Commit=self.hub.head(name).oid)
 
 
 def main() -> None:
@@ -313,7 +321,7 @@ def main() -> None:
     options.add_argument("--token")
     options.add_argument("--port", type=int, default=0)
     given = options.parse_args()
-    (given.root / "blobs").mkdir(parents=True, exist_ok=True)
+    given.root.mkdir(parents=True, exist_ok=True)
     Answer.hub = Hub(given.root, given.token)
     server = ThreadingHTTPServer(("127.0.0.1", given.port), Answer)
     print(server.server_port, flush=True)

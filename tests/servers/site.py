@@ -3,11 +3,11 @@
 ``python -m tests.servers.site --root DIR`` prints its port and ends when standard input closes. Files of DIR are served
 below ``/files/`` (with ranges); in ``.xml`` and ``.html`` files ``{base}`` becomes the server's address. Other paths:
 
-``/status/CODE`` that status (429 and 503 with Retry-After: 7) · ``/typed/NAME?TYPE`` a file with that content type, none
-when empty · ``/chunked/NAME`` without a length · ``/gzip/NAME`` compressed · ``/redirect/NAME`` · ``/redirect-to-file`` ·
-``/loop`` · ``/html.mp3`` · ``/empty.mp3`` · ``/cut/NAME`` half of what was promised · ``/cut-chunked/NAME`` · ``/hang/NAME``
-half, then silence · ``/drip.mp3`` a byte every 20 ms for ever · ``/huge.mp3`` promises a terabyte · ``/seen`` the requests so
-far.
+``/status/CODE`` that status (429 and 503 with Retry-After: 7) · ``/typed/NAME?TYPE`` a file with that content type,
+none when empty · ``/chunked/NAME`` without a length · ``/gzip/NAME`` compressed · ``/redirect/NAME`` ·
+``/redirect-to-file`` · ``/loop`` · ``/html.mp3`` · ``/empty.mp3`` · ``/cut/NAME`` half of what was promised ·
+``/cut-chunked/NAME`` · ``/hang/NAME`` half, then silence · ``/drip.mp3`` a byte every 20 ms for ever · ``/huge.mp3``
+promises a terabyte · ``/seen`` the requests so far.
 """
 
 from __future__ import annotations

@@ -75,7 +75,10 @@ _MESSAGES: tuple[tuple[str, str], ...] = tuple(
                 r"account .{0,40}terminated",
             ),
         ),
-        ("unsupported", (r"is not a valid url", r"no connection adapters", r"unknown url type", r"redirect loop")),
+        (
+            "unsupported",
+            (r"is not a valid url", r"no connection adapters", r"file:// urls", r"unknown url type", r"redirect loop"),
+        ),
         ("not_audio", (r"unsupported url", r"no video formats", r"requested format is not available")),
         ("empty", (r"did not get any data",)),
         (

@@ -45,7 +45,7 @@ class Outputs:
         for stage, seconds in manifest.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         self.configurations[manifest.config_hash] += 1
-        self._models.update(manifest.models.items())
+        self._models.update(_makers(manifest))
         self._count_language(manifest)
         self._count_class(manifest)
 
@@ -71,10 +71,17 @@ class Outputs:
         return tuple(sorted(self._languages.values(), key=lambda one: (-one.source, one.name)))
 
     def models(self) -> tuple[Model, ...]:
-        """Models by role, in the order in which manifests name the roles (the pipeline's), and name."""
+        """Engines by stage in the pipeline's order, then models."""
         roles = list(dict.fromkeys(role for role, _ in self._models))
         found = sorted(self._models.items(), key=lambda item: (roles.index(item[0][0]), item[0][1]))
         return tuple(Model(role, name, episodes) for (role, name), episodes in found)
+
+
+def _makers(manifest: Manifest) -> list[tuple[str, str]]:
+    """The engine of every stage, and the models with their revisions."""
+    engines = manifest.facts.get("engines")
+    by_stage = [(str(stage), str(name)) for stage, name in engines.items()] if isinstance(engines, dict) else []
+    return by_stage + [("model", f"{name} {revision}") for name, revision in manifest.models.items()]
 
 
 def row(manifest: Manifest) -> Episode:

@@ -108,7 +108,7 @@ class Language:
 
 @dataclass(frozen=True)
 class Model:
-    """A model or engine that manifests name, by its role in the pipeline, with the number of episodes it worked on."""
+    """An engine by its stage, or (``role`` is "model") a model with its revision, and the episodes that it worked on."""
 
     role: str
     name: str

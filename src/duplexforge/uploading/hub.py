@@ -7,6 +7,7 @@ whether our shard is in it; only if not is the commit tried again. So a batch is
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import random
@@ -141,16 +142,7 @@ class HubTarget:
 
     def _connect(self) -> Any:
         if self._api is None:
-            config.quiet_libraries()
-            import httpx2
-            import huggingface_hub
-
-            # Its warnings quote signed URLs; what matters of them comes as an error and is logged by the worker.
-            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-            huggingface_hub.set_client_factory(
-                lambda: httpx2.Client(follow_redirects=True, timeout=httpx2.Timeout(_SILENCE_SECONDS, connect=15.0))
-            )
-            api = huggingface_hub.HfApi(endpoint=self._endpoint, token=self._token, library_name="duplexforge")
+            api = _library().HfApi(endpoint=self._endpoint, token=self._token, library_name="duplexforge")
             # Public by accident cannot be taken back, private by accident can.
             api.create_repo(self.repo_id, repo_type=_KIND, private=True, exist_ok=True)
             self._api = api
@@ -171,10 +163,23 @@ class HubTarget:
         return bool(same)
 
 
-def _addition(name: str, body: Any) -> Any:
-    from huggingface_hub import CommitOperationAdd
+@functools.cache
+def _library() -> Any:
+    """The client's library, set up once: its connections are shared by all targets of the process."""
+    config.quiet_libraries()
+    import httpx2
+    import huggingface_hub
 
-    return CommitOperationAdd(path_in_repo=name, path_or_fileobj=body)
+    # Its warnings quote signed URLs; what matters of them comes as an error and is logged by the worker.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    huggingface_hub.set_client_factory(
+        lambda: httpx2.Client(follow_redirects=True, timeout=httpx2.Timeout(_SILENCE_SECONDS, connect=15.0))
+    )
+    return huggingface_hub
+
+
+def _addition(name: str, body: Any) -> Any:
+    return _library().CommitOperationAdd(path_in_repo=name, path_or_fileobj=body)
 
 
 class _Watched(io.BufferedReader):
@@ -220,7 +225,9 @@ def _ours(error: BaseException, repo_id: str) -> DuplexforgeError:
             "check HF_REPO_ID, and that HF_TOKEN is a token with write access to it"
         )
         return TargetRefused(message, reason="token")
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    # The client wraps what went wrong with a file; the innermost error is the one that says it.
+    inner = list(_causes(error))[-1]
+    first = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
     return RetryLater(f"the Hub did not take it: {log.redact(first)[:300]}", reason="hub", after=_retry_after(answer))
 
 

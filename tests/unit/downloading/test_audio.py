@@ -30,7 +30,15 @@ def test_containers_are_known_by_their_content(tones: Path, tmp_path: Path, name
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"x", b"ID3", b"RIFF\0\0\0\0WAVE", bytes(range(256)) * 40, b"<!doctype html><html></html>" * 50, b"\0" * 5000],
+    [
+        b"",
+        b"x",
+        b"ID3",
+        b"RIFF\0\0\0\0WAVE",
+        bytes(range(256)) * 40,
+        b"<!doctype html><html></html>" * 50,
+        b"\0" * 5000,
+    ],
 )
 def test_rubbish_is_nothing_and_no_exception(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mp3"
@@ -40,7 +48,10 @@ def test_rubbish_is_nothing_and_no_exception(tmp_path: Path, content: bytes) -> 
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(head=st.sampled_from([b"", b"ID3", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"RIFF", b"\0\0\0\x20ftyp"]), rest=st.binary(max_size=400))
+@given(
+    head=st.sampled_from([b"", b"ID3", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"RIFF", b"\0\0\0\x20ftyp"]),
+    rest=st.binary(max_size=400),
+)
 def test_no_bytes_raise(tmp_path: Path, head: bytes, rest: bytes) -> None:
     path = tmp_path / "bytes"
     path.write_bytes(head + rest)
@@ -97,7 +108,13 @@ def test_broken_containers_are_corrupt(tones: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "extension"),
-    [("audio/mpeg", "mp3"), ("Audio/MP4; charset=x", "m4a"), ("audio/x-unheard-of", None), ("text/html", None), ("", None)],
+    [
+        ("audio/mpeg", "mp3"),
+        ("Audio/MP4; charset=x", "m4a"),
+        ("audio/x-unheard-of", None),
+        ("text/html", None),
+        ("", None),
+    ],
 )
 def test_content_types(kind: str, extension: str | None) -> None:
     assert type_extension(kind) == extension

@@ -15,10 +15,16 @@ RECORDED = [
     ("private", YT + "Private video. Sign in if you've been granted access to this video"),
     ("private", "ERROR: [vimeo] 1234: This video is private"),
     ("age", YT + "Sign in to confirm your age. This video may be inappropriate for some users."),
-    ("members", YT + "Join this channel to get access to members-only content like this video, and other exclusive perks."),
+    (
+        "members",
+        YT + "Join this channel to get access to members-only content like this video, and other exclusive perks.",
+    ),
     ("members", YT + "This video is available to this channel's members on level: Fan (or any higher level)."),
     ("geo", YT + "Video unavailable. The uploader has not made this video available in your country"),
-    ("geo", "ERROR: [bbc] p0: This video is not available in your country.\nThis video is available in United Kingdom."),
+    (
+        "geo",
+        "ERROR: [bbc] p0: This video is not available in your country.\nThis video is available in United Kingdom.",
+    ),
     ("geo", "ERROR: [x] 1: This video is not available from your location due to geo restriction"),
     ("live", YT + "This live event will begin in 3 hours."),
     ("live", YT + "Premieres in 2 days"),
@@ -39,7 +45,10 @@ RECORDED = [
 ]
 LATER = [
     ("throttled", YT + "Sign in to confirm you’re not a bot. Use --cookies-from-browser or --cookies"),
-    ("throttled", YT + "Video unavailable. This content isn't available, try again later. Your account has been rate-limited"),
+    (
+        "throttled",
+        YT + "Video unavailable. This content isn't available, try again later. Your account has been rate-limited",
+    ),
     ("throttled", "ERROR: [generic] a: Unable to download webpage: HTTP Error 429: Too Many Requests"),
     ("network", "ERROR: [generic] a: Unable to download webpage: [Errno 111] Connection refused"),
     ("network", "ERROR: Unable to download webpage: <urlopen error [Errno -3] Temporary failure in name resolution>"),
@@ -66,12 +75,22 @@ def test_what_may_go_well_another_time(reason: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [
-        (400, InputError, "refused"), (401, InputError, "denied"), (403, InputError, "denied"),
-        (404, InputError, "gone"), (410, InputError, "gone"), (451, InputError, "geo"), (418, InputError, "refused"),
-        (408, RetryLater, "network"), (425, RetryLater, "throttled"), (429, RetryLater, "throttled"),
-        (500, RetryLater, "network"), (502, RetryLater, "network"), (503, RetryLater, "network"), (599, RetryLater, "network"),
+        (400, InputError, "refused"),
+        (401, InputError, "denied"),
+        (403, InputError, "denied"),
+        (404, InputError, "gone"),
+        (410, InputError, "gone"),
+        (451, InputError, "geo"),
+        (418, InputError, "refused"),
+        (408, RetryLater, "network"),
+        (425, RetryLater, "throttled"),
+        (429, RetryLater, "throttled"),
+        (500, RetryLater, "network"),
+        (502, RetryLater, "network"),
+        (503, RetryLater, "network"),
+        (599, RetryLater, "network"),
     ],
-)  # fmt: skip
+)
 def test_statuses(status: int, kind: type[Exception], reason: str) -> None:
     error = http_status(status)
     assert type(error) is kind

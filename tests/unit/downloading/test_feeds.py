@@ -70,7 +70,11 @@ def test_what_is_said_on_the_command_line_wins() -> None:
 
 @pytest.mark.parametrize(
     ("channel", "licence"),
-    [("<copyright>(c) Anna</copyright>", "(c) Anna"), ("<podcast:license>cc-by-4.0</podcast:license>", "cc-by-4.0"), ("", None)],
+    [
+        ("<copyright>(c) Anna</copyright>", "(c) Anna"),
+        ("<podcast:license>cc-by-4.0</podcast:license>", "cc-by-4.0"),
+        ("", None),
+    ],
 )
 def test_licences(channel: str, licence: str | None) -> None:
     ((task,), _) = read(feed(ITEM, channel=channel))
@@ -80,7 +84,10 @@ def test_licences(channel: str, licence: str | None) -> None:
 def test_an_episode_stays_the_same_when_feed_or_file_moves() -> None:
     known = f"<podcast:guid>{GUID}</podcast:guid>"
     ((here,), _) = read(feed(item("https://a.example/1.mp3", guid="g"), channel=known))
-    ((there,), _) = read(feed(item("https://b.example/2.mp3", guid="g"), channel=known.upper().replace("PODCAST:GUID", "podcast:guid")), "https://other.example/feed")
+    ((there,), _) = read(
+        feed(item("https://b.example/2.mp3", guid="g"), channel=known.upper().replace("PODCAST:GUID", "podcast:guid")),
+        "https://other.example/feed",
+    )
     assert here.id == there.id
     ((other,), _) = read(feed(item("https://a.example/1.mp3", guid="g")))
     assert other.id != here.id
@@ -95,7 +102,9 @@ def test_a_saved_feed_is_the_feed_it_was() -> None:
 
 
 def test_items_without_guid_are_known_by_their_enclosure() -> None:
-    tasks, _ = read(feed(item("https://a.example/1.mp3"), item("https://a.example/2.mp3"), item("https://a.example/1.mp3")))
+    tasks, _ = read(
+        feed(item("https://a.example/1.mp3"), item("https://a.example/2.mp3"), item("https://a.example/1.mp3"))
+    )
     assert len({task.id for task in tasks}) == 2
 
 
@@ -135,12 +144,19 @@ OUTSIDE = b"""<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY x SYSTEM "file:///etc
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "not XML"), (b"hello", "not XML"), (b"<!doctype html><html><body>404</body></html>", "not XML"),
-        (b"<html><body>hi</body></html>", "not an RSS feed"), (b"<feed xmlns='http://www.w3.org/2005/Atom'/>", "not an RSS"),
-        (b"<rss><channel></channel></rss>", "no items"), (b"<rss/>", "not an RSS"), (BOMB, "entities"), (OUTSIDE, "entities"),
-        (b"\xff\xfe\x00<", "not XML"), (b'<?xml version="1.0" encoding="nonsense"?><rss/>', "not XML"),
+        (b"", "not XML"),
+        (b"hello", "not XML"),
+        (b"<!doctype html><html><body>404</body></html>", "not XML"),
+        (b"<html><body>hi</body></html>", "not an RSS feed"),
+        (b"<feed xmlns='http://www.w3.org/2005/Atom'/>", "not an RSS"),
+        (b"<rss><channel></channel></rss>", "no items"),
+        (b"<rss/>", "not an RSS"),
+        (BOMB, "entities"),
+        (OUTSIDE, "entities"),
+        (b"\xff\xfe\x00<", "not XML"),
+        (b'<?xml version="1.0" encoding="nonsense"?><rss/>', "not XML"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_feed_is_said_so(body: bytes, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         read(body)
@@ -155,12 +171,19 @@ def test_a_feed_without_end_is_refused() -> None:
 
 
 def test_a_blank_line_before_the_declaration_and_latin_letters_are_forgiven() -> None:
-    body = b'\n<?xml version="1.0" encoding="ISO-8859-1"?><rss><channel><title>Caf\xe9</title>' + ITEM.encode() + b"</channel></rss>"
+    body = (
+        b'\n<?xml version="1.0" encoding="ISO-8859-1"?><rss><channel><title>Caf\xe9</title>'
+        + ITEM.encode()
+        + b"</channel></rss>"
+    )
     ((task,), _) = read(body)
     assert task.uploader == "Café"
 
 
-@given(title=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60), guid=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60))
+@given(
+    title=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60),
+    guid=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60),
+)
 def test_hostile_words_never_reach_an_id(title: str, guid: str) -> None:
     from xml.sax.saxutils import escape
 

@@ -67,7 +67,15 @@ def test_a_local_file_is_not_judged_here(place: Place, tmp_path: Path, content: 
 def test_every_hostile_name_is_committed(place: Place, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    names = [b'quo"te\'.mp3', b"new\nline.mp3", "🎙.mp3".encode(), b"-rf.mp3", b"a?b#c%.mp3", b"\xff.mp3", b"x" * 246 + b".mp3"]
+    names = [
+        b"quo\"te'.mp3",
+        b"new\nline.mp3",
+        "🎙.mp3".encode(),
+        b"-rf.mp3",
+        b"a?b#c%.mp3",
+        b"\xff.mp3",
+        b"x" * 246 + b".mp3",
+    ]
     for number, name in enumerate(names):
         write_tone(Path(folder, os.fsdecode(name)), "libmp3lame", "mp3", frequency=300.0 + 50 * number, seconds=0.2)
     seed(place.queue, [str(folder)])
@@ -77,7 +85,9 @@ def test_every_hostile_name_is_committed(place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "extension"), [("tone.MP3", "mp3"), ("x.M4A", "m4a"), ("y.oPuS", "opus")])
-def test_extensions_are_lower_case_in_keys(place: Place, tones: Path, tmp_path: Path, name: str, extension: str) -> None:
+def test_extensions_are_lower_case_in_keys(
+    place: Place, tones: Path, tmp_path: Path, name: str, extension: str
+) -> None:
     (tmp_path / name).write_bytes((tones / "tone.mp3").read_bytes())
     seed(place.queue, [str(tmp_path / name)])
     place.drain()
@@ -133,7 +143,7 @@ def test_work_done_is_not_done_again(place: Place, tones: Path) -> None:
     assert place.drain().skipped == 1
 
 
-# -- attempts that died, attempts that lost --------------------------------------------------------------------------------
+# -- attempts that died, attempts that lost --------------------------------------------------------------------------
 
 
 def test_equal_bytes_of_a_dead_attempt_are_adopted(place: Place, tones: Path, tmp_path: Path) -> None:
@@ -146,7 +156,9 @@ def test_equal_bytes_of_a_dead_attempt_are_adopted(place: Place, tones: Path, tm
 
 
 @pytest.mark.parametrize("same_size", [True, False])
-def test_other_bytes_of_a_dead_attempt_are_left_alone(place: Place, tones: Path, tmp_path: Path, *, same_size: bool) -> None:
+def test_other_bytes_of_a_dead_attempt_are_left_alone(
+    place: Place, tones: Path, tmp_path: Path, *, same_size: bool
+) -> None:
     task, content = task_for(tones / "tone.mp3"), (tones / "tone.mp3").read_bytes()
     plain = place.layout.raw_audio("en", "src", "ep-1", "mp3")
     dead = content[:-1] + b"?" if same_size else content[:1000]
@@ -219,7 +231,7 @@ def test_a_stop_breaks_a_fetch_off(place: Place, tones: Path, tmp_path: Path) ->
         step.fetch(task_for(tones / "tone.mp3"), tmp_path)
 
 
-# -- bodies written by others ----------------------------------------------------------------------------------------------
+# -- bodies written by others ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("episode", ["../../etc/passwd", "a/b", "", "x" * 300, "é", "a\nb", ".hidden", "a..b"])
@@ -230,7 +242,9 @@ def test_ids_that_fit_no_key_are_bad_records(place: Place, tones: Path, episode:
     assert caught.value.reason == "bad_record"
 
 
-@pytest.mark.parametrize(("source", "word"), [("../../x", "x"), ("", "web"), ("a b", "a-b"), ("ok.source", "ok.source")])
+@pytest.mark.parametrize(
+    ("source", "word"), [("../../x", "x"), ("", "web"), ("a b", "a-b"), ("ok.source", "ok.source")]
+)
 def test_source_words_are_made_fit(place: Place, tones: Path, tmp_path: Path, source: str, word: str) -> None:
     attempt_at(place, task_for(tones / "tone.mp3", source=source, language="de_DE"), tmp_path / "one", "a1-aaaa0000")
     assert list(place.records()) == [f"raw_audio/de/{word}/ep-1.json"]
@@ -249,7 +263,12 @@ def test_what_the_site_told_fills_the_gaps(place: Place, tones: Path, tmp_path: 
     item = Item(copy, "mp3", title="Site title", uploader="Anna", licence="CC BY", published="2026-01-02")
     place.step().work(task_for(copy, title="My title"), item, "a1-aaaa0000", Calm())
     record = place.record()
-    assert (record.title, record.uploader, record.licence, record.published) == ("My title", "Anna", "CC BY", "2026-01-02")
+    assert (record.title, record.uploader, record.licence, record.published) == (
+        "My title",
+        "Anna",
+        "CC BY",
+        "2026-01-02",
+    )
 
 
 def test_a_full_disk_is_the_machines_fault(place: Place, tones: Path, tmp_path: Path) -> None:

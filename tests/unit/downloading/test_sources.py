@@ -33,7 +33,7 @@ def error_of(text: str) -> DuplexforgeError:
     return caught.value
 
 
-# -- files ---------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
@@ -67,9 +67,20 @@ def test_empty_and_broken_audio_is_seeded_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b'quo"te\'s.mp3', b"new\nline.mp3", "🎙 émoji.mp3".encode(), b"-rf.mp3", b"%2e%2e%2f.mp3", b"a?b#c.mp3", b"\xff\xfe.mp3",
-     b"x" * 246 + b".mp3", b"..mp3", b"a;$(touch pwned).mp3", "e\u0301\u202e3pm.mp3".encode()],
-)  # fmt: skip
+    [
+        b"quo\"te's.mp3",
+        b"new\nline.mp3",
+        "🎙 émoji.mp3".encode(),
+        b"-rf.mp3",
+        b"%2e%2e%2f.mp3",
+        b"a?b#c.mp3",
+        b"\xff\xfe.mp3",
+        b"x" * 246 + b".mp3",
+        b"..mp3",
+        b"a;$(touch pwned).mp3",
+        "e\u0301\u202e3pm.mp3".encode(),
+    ],
+)
 def test_any_file_name_works(tmp_path: Path, name: bytes) -> None:
     folder = tmp_path / "audio"
     folder.mkdir()
@@ -107,7 +118,9 @@ def test_a_video_named_on_purpose_is_taken(tones: Path) -> None:
     assert task.title == "talk.mkv"
 
 
-@pytest.mark.parametrize("text", ["", "  ", "missing.mp3", "missing/*.mp3", "empty", "odd.docx", "a\0b.mp3", "rss:missing.xml"])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "missing.mp3", "missing/*.mp3", "empty", "odd.docx", "a\0b.mp3", "rss:missing.xml"]
+)
 def test_mistakes_are_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
@@ -115,7 +128,7 @@ def test_mistakes_are_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.M
     assert isinstance(error_of(text), UsageError)
 
 
-# -- lists ---------------------------------------------------------------------------------------------------------------
+# -- lists -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_list_of_addresses(tmp_path: Path) -> None:
@@ -144,7 +157,14 @@ def test_a_list_may_name_feeds(tmp_path: Path, site: Site) -> None:
 
 ENTRIES: list[object] = [
     "https://a.example/1.mp3",
-    {"url": "https://a.example/2.mp3", "title": "Two", "language": "DE", "licence": "CC0", "source": "x/y", "uploader": "U"},
+    {
+        "url": "https://a.example/2.mp3",
+        "title": "Two",
+        "language": "DE",
+        "licence": "CC0",
+        "source": "x/y",
+        "uploader": "U",
+    },
     {"url": "https://youtu.be/dQw4w9WgXcQ", "video_id": "dQw4w9WgXcQ"},
     {"url": "https://a.example/3.mp3", "episode_id": "mine-3"},
     {"url": "https://a.example/4.mp3", "episode_id": "../../evil"},
@@ -186,7 +206,7 @@ def test_a_file_that_is_no_json_list_is_said_so(tmp_path: Path, text: str) -> No
     assert error.reason == "bad_record"
 
 
-# -- the network ---------------------------------------------------------------------------------------------------------
+# -- the network -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["files/show.xml", "typed/show.xml?application/rss+xml", "typed/show.xml?text/plain"])

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from duplexforge.downloading.fetch import fetch_item, ffmpeg_path
+from duplexforge.downloading.identity import source_word
 from duplexforge.downloading.plan import seed
 from duplexforge.downloading.site import _refuse, fetch_site, has_extractor
 from duplexforge.downloading.watch import Watch
@@ -18,55 +19,91 @@ from duplexforge.records import DownloadTask
 from tests.unit.downloading.conftest import Place, Site
 from tests.unit.downloading.test_feeds import feed, item
 
-PAGE = '<!doctype html><html><head><title>My show</title></head><body>{}</body></html>'
+PAGE = "<!doctype html><html><head><title>My show</title></head><body>{}</body></html>"
 
 
-def queue_url(place: Place, url: str) -> None:
+def queue_url(place: Place, url: str, name: str = "url-1") -> None:
     """Put one address into the queue, unasked."""
-    place.queue.put(DownloadTask(id="url-1", episode_id="url-1", url=url, language="en", source="test"))
+    task = DownloadTask(id=name, episode_id=name, url=url, language="en", source="test", attempt_limit=1)
+    place.queue.put(task)
 
 
-@pytest.mark.parametrize(
-    ("path", "extension"),
-    [
-        ("files/tone.mp3", "mp3"), ("files/tone.m4a", "m4a"), ("files/tone.opus", "opus"), ("files/tone.wav", "wav"),
-        ("files/tone.flac", "flac"), ("files/tone.webm", "webm"), ("files/tone.mp3?token=1.html", "mp3"),
-        ("typed/tone.mp3?", "mp3"), ("typed/tone.m4a?audio/x-m4a", "m4a"), ("redirect/tone.m4a", "m4a"),
-        ("chunked/tone.mp3", "mp3"), ("gzip/tone.mp3", "mp3"),
-    ],
-)  # fmt: skip
-def test_plain_audio_is_kept_as_it_is(place: Place, site: Site, path: str, extension: str) -> None:
-    queue_url(place, site.url(path))
-    assert place.drain().completed == 1
-    record = place.record()
-    assert record.audio_key == f"raw_audio/en/test/url-1.{extension}"
+@pytest.fixture(scope="module")
+def drained(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A store in which every path of the two tables below was tried, in one run of one worker."""
+    (site.root / "episode").write_bytes((site.root / "tone.m4a").read_bytes())
+    (site.root / "seen.json").write_text("{}")
+    for name in ("list.m3u8", "list.mp3"):
+        (site.root / name).write_text(f"#EXTM3U\n#EXTINF:1,\nfile://{site.root}/tone.ts\n#EXT-X-ENDLIST\n")
+    for name in ("rubbish", "rubbish.mp3"):
+        (site.root / name).write_bytes(bytes(range(256)) * 8)
+    (site.root / "page.html").write_text(PAGE.format('<audio src="{base}/files/tone.mp3"></audio>'))
+    (site.root / "two.html").write_text(PAGE.format('<audio src="tone.mp3"></audio><audio src="tone.m4a"></audio>'))
+    (site.root / "local.html").write_text(PAGE.format(f'<audio src="file://{site.root}/tone.mp3"></audio>'))
+    place = Place(tmp_path_factory.mktemp("drained") / "store")
+    for path, _ in [*KEPT, *FAILED]:
+        queue_url(place, site.url(path), name_for(path))
+    place.drain(max_bytes=10**9)
+    return place
+
+
+def name_for(path: str) -> str:
+    """The id under which a path is tried."""
+    return source_word(path, "x")
+
+
+KEPT = [
+    # As they are, by their name.
+    ("files/tone.mp3", "mp3"), ("files/tone.m4a", "m4a"), ("files/tone.opus", "opus"), ("files/tone.wav", "wav"),
+    ("files/tone.flac", "flac"), ("files/tone.webm", "webm"), ("files/tone.mp3?token=1.html", "mp3"),
+    ("typed/tone.mp3?", "mp3"), ("typed/tone.m4a?audio/x-m4a", "m4a"), ("redirect/tone.m4a", "m4a"),
+    ("chunked/tone.mp3", "mp3"), ("gzip/tone.mp3", "mp3"),
+    # By content type, by content.
+    ("typed/episode?audio/mp4", "m4a"), ("typed/episode?application/octet-stream", "m4a"), ("typed/episode?", "m4a"),
+]  # fmt: skip
+FAILED = [
+    ("status/404", "gone"), ("status/410", "gone"), ("status/401", "denied"), ("status/403", "denied"),
+    ("status/451", "geo"), ("status/429", "throttled"), ("status/500", "network"), ("status/503", "network"),
+    ("html.mp3", "not_audio"), ("page", "not_audio"), ("empty.mp3", "empty"), ("cut/tone.mp3", "network"),
+    ("cut-chunked/tone.mp3", "network"), ("loop", "gone"), ("redirect-to-file", "refused"), ("huge.mp3", "too_large"),
+    ("files/seen.json", "not_audio"), ("files/list.m3u8", "unsupported"), ("typed/list.mp3?audio/mpeg", "unsupported"),
+    ("typed/list.mp3?application/octet-stream", "unsupported"), ("files/rubbish", "not_audio"),
+    ("files/two.html", "playlist"), ("files/local.html", "unsupported"), ("files/mute.mkv", "not_audio"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "extension"), KEPT)
+def test_plain_audio_is_kept_as_it_is(drained: Place, site: Site, path: str, extension: str) -> None:
+    record = drained.records()[f"raw_audio/en/test/{name_for(path)}.json"]
+    assert record.audio_key == f"raw_audio/en/test/{name_for(path)}.{extension}"
     assert record.url == site.url(path)
     assert record.duration == pytest.approx(1.0, abs=0.1)
     name = path.partition("?")[0].rpartition("/")[2]
-    assert place.store.get(record.audio_key) == (site.root / name).read_bytes()
+    assert drained.store.get(record.audio_key) == (site.root / name).read_bytes()
 
 
-@pytest.mark.parametrize(("kind", "extension"), [("", "m4a"), ("application/octet-stream", "m4a"), ("audio/mp4", "m4a")])
-def test_addresses_without_extension_are_told_by_type_or_content(
-    place: Place, site: Site, kind: str, extension: str
-) -> None:
-    (site.root / "episode").write_bytes((site.root / "tone.m4a").read_bytes())
-    queue_url(place, site.url(f"typed/episode?{kind}"))
-    place.drain()
-    assert place.record().audio_key.endswith(f".{extension}")
+@pytest.mark.parametrize(("path", "reason"), FAILED)
+def test_failures_are_told_apart(drained: Place, path: str, reason: str) -> None:
+    assert drained.failures()[name_for(path)].reason == reason
 
 
-@pytest.mark.parametrize("path", ["files/talk.mkv", "files/tone.ts", "files/tone.aiff"])
-def test_videos_and_odd_containers_become_m4a(place: Place, site: Site, path: str) -> None:
-    queue_url(place, site.url(path))
-    place.drain()
-    record = place.record()
-    assert record.audio_key.endswith(".m4a")
-    assert record.duration == pytest.approx(1.0, abs=0.15)
+def test_nothing_of_a_failure_is_in_the_store(drained: Place) -> None:
+    assert len(drained.records()) == len(KEPT)
+    assert len(list(drained.store.list(drained.layout.raw))) == 2 * len(KEPT)
+    assert len(drained.failures()) == len(FAILED)
 
 
-def test_a_page_with_audio_in_it(place: Place, site: Site) -> None:
-    (site.root / "page.html").write_text(PAGE.format('<audio src="{base}/files/tone.mp3"></audio>'))
+def test_videos_and_odd_containers_become_m4a(place: Place, site: Site) -> None:
+    names = ("talk.mkv", "tone.ts", "tone.aiff")
+    for name in names:
+        queue_url(place, site.url(f"files/{name}"), name)
+    assert place.drain().completed == len(names)
+    for record in place.records().values():
+        assert record.audio_key.endswith(".m4a")
+        assert record.duration == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_page_with_audio_in_it(place: Place, site: Site, drained: Place) -> None:
     queue_url(place, site.url("files/page.html"))
     place.drain()
     record = place.record()
@@ -75,34 +112,7 @@ def test_a_page_with_audio_in_it(place: Place, site: Site) -> None:
     assert place.store.get(record.audio_key) == (site.root / "tone.mp3").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("status/404", "gone"), ("status/410", "gone"), ("status/401", "denied"), ("status/403", "denied"),
-        ("status/451", "geo"), ("status/429", "throttled"), ("status/500", "network"), ("status/503", "network"),
-        ("html.mp3", "not_audio"), ("page", "not_audio"), ("empty.mp3", "empty"), ("cut/tone.mp3", "network"),
-        ("cut-chunked/tone.mp3", "network"), ("loop", "gone"), ("redirect-to-file", "refused"), ("huge.mp3", "too_large"),
-        ("files/seen.json", "not_audio"), ("files/list.m3u8", "unsupported"), ("typed/list.mp3?audio/mpeg", "unsupported"),
-        ("typed/list.mp3?application/octet-stream", "unsupported"), ("files/rubbish", "not_audio"), ("files/two.html", "playlist"),
-        ("files/local.html", None), ("files/mute.mkv", "not_audio"),
-    ],
-)  # fmt: skip
-def test_failures_are_told_apart(place: Place, site: Site, path: str, reason: str | None) -> None:
-    (site.root / "seen.json").write_text("{}")
-    for name in ("list.m3u8", "list.mp3"):
-        (site.root / name).write_text(f"#EXTM3U\n#EXTINF:1,\nfile://{site.root}/tone.ts\n#EXT-X-ENDLIST\n")
-    (site.root / "rubbish").write_bytes(bytes(range(256)) * 8)
-    (site.root / "two.html").write_text(PAGE.format('<audio src="tone.mp3"></audio><audio src="tone.m4a"></audio>'))
-    (site.root / "local.html").write_text(PAGE.format(f'<audio src="file://{site.root}/tone.mp3"></audio>'))
-    queue_url(place, site.url(path))
-    assert place.drain(max_bytes=10**9).failed == 1
-    if reason is not None:
-        assert place.failure().reason == reason
-    assert list(place.store.list(place.layout.raw)) == []
-
-
-def test_a_rubbish_file_that_claims_to_be_audio_is_left_to_processing(place: Place, site: Site) -> None:
-    (site.root / "rubbish.mp3").write_bytes(bytes(range(256)) * 8)
+def test_a_rubbish_file_that_claims_to_be_audio_is_left_to_processing(place: Place, site: Site, drained: Place) -> None:
     queue_url(place, site.url("files/rubbish.mp3"))
     place.drain()
     assert place.record().duration is None
@@ -158,7 +168,11 @@ def test_one_request_is_enough_for_plain_audio(place: Place, site: Site) -> None
 
 
 def test_a_feed_from_seed_to_record(place: Place, site: Site) -> None:
-    items = [item("{base}/files/tone.mp3", guid="1"), item("{base}/files/tone.m4a", guid="2"), item("{base}/gone.mp3", guid="3")]
+    items = [
+        item("{base}/files/tone.mp3", guid="1"),
+        item("{base}/files/tone.m4a", guid="2"),
+        item("{base}/gone.mp3", guid="3"),
+    ]
     (site.root / "whole.xml").write_bytes(feed(*items, item("file:///etc/passwd", guid="4")))
     report = seed(place.queue, [site.url("files/whole.xml")])
     assert (report.added, len(report.refused)) == (3, 1)
@@ -175,7 +189,7 @@ def test_cluster_workers_take_no_file_urls(tmp_path: Path, place: Place, tones: 
         assert fetch(url, tmp_path, place, allow_file_urls=False).args[0].startswith("file URLs are not allowed")
 
 
-# -- yt-dlp ----------------------------------------------------------------------------------------------------------------
+# -- yt-dlp ----------------------------------------------------------------------------------------------------------
 
 
 def test_sites_are_known_by_name_and_plain_addresses_are_not() -> None:
@@ -186,11 +200,16 @@ def test_sites_are_known_by_name_and_plain_addresses_are_not() -> None:
 @pytest.mark.parametrize(
     ("path", "kind", "reason"),
     [
-        ("status/404", InputError, "gone"), ("status/429", RetryLater, "throttled"), ("status/500", RetryLater, "network"),
-        ("page", InputError, "not_audio"), ("empty.mp3", InputError, "empty"), ("cut/tone.mp3", RetryLater, "network"),
-        ("cut-chunked/tone.mp3", RetryLater, "network"), ("redirect-to-file", InputError, "unsupported"),
+        ("status/404", InputError, "gone"),
+        ("status/429", RetryLater, "throttled"),
+        ("status/500", RetryLater, "network"),
+        ("page", InputError, "not_audio"),
+        ("empty.mp3", InputError, "empty"),
+        ("cut/tone.mp3", RetryLater, "network"),
+        ("cut-chunked/tone.mp3", RetryLater, "network"),
+        ("redirect-to-file", InputError, "unsupported"),
     ],
-)  # fmt: skip
+)
 def test_what_yt_dlp_says_becomes_ours(
     site: Site, tmp_path: Path, path: str, kind: type[DuplexforgeError], reason: str
 ) -> None:

@@ -152,7 +152,8 @@ class World:
             self.store.put_if_absent(folder + name, body)
         flags = [flag for one in found for flag in one["flags"]]
         fields.setdefault("seconds", {"standardize": 2.0, "transcribe": 6.0})
-        fields.setdefault("models", {"transcribe": "whisper-medium@1.0", "score": "dnsmos@p835"})
+        fields.setdefault("facts", {"engines": {"transcribe": "whisper", "score": "dnsmos"}})
+        fields.setdefault("models", {"whisper-medium": "1.0"})
         manifest = Manifest(
             episode_id=episode,
             language=language,
@@ -221,7 +222,8 @@ def fill(world: World) -> None:
         Hours(source=1.0, published=0.5, flagged=0.25, no_speech=0.25),
         [segment("pod-two", 0, dnsmos=None, end=31.5, language="de", flags=["too_long", "low_mos"])],
         language="de",
-        models={"transcribe": "pocketsphinx@5"},
+        facts={"engines": {"transcribe": "pocketsphinx"}},
+        models={"pocketsphinx": "5"},
     )
     world.whole("yt-quiet", Hours(source=3.0, no_speech=3.0), outcome="no_speech", title="Silence")
     world.whole("yt-tiny", Hours(source=0.001, no_speech=0.001), outcome="too_short")

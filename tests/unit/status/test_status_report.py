@@ -104,9 +104,9 @@ def test_the_headline_numbers_and_tables(page: Page) -> None:
         "yt-nolength en waiting: processing unknown",
         "somebody/voices 1 3 1 2.5 MB commit000001",
         "not published yet 1",
-        "transcribe whisper-medium@1.0 3",
+        "transcribe whisper 3",
         "download 1 0 5 2",
-        "1 segments have no score.",
+        "Without a score: 1 segment.",
         f"duplexforge {__version__}",
     ):
         assert words in text
@@ -230,7 +230,7 @@ def test_hostile_texts_are_shown_as_texts(world: World, tmp_path: Path) -> None:
         [hostile],
         title=HOSTILE,
         url="javascript:alert(3)",
-        models={HOSTILE: HOSTILE},
+        models={HOSTILE: HOSTILE}, facts={"engines": {HOSTILE: HOSTILE}},
         seconds={HOSTILE: 1.0},
     )
     world.fail("download", "yt-two", HOSTILE, reason=HOSTILE, title=HOSTILE, url="https://example.org/?a=1&b=<2>")
@@ -297,6 +297,13 @@ def test_a_listing_that_was_cut_says_so(full: World, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     report.write(replace(snapshot, episodes=snapshot.episodes[:4]), [], path, title="T")
     assert "4 of 11 are listed: the first 500 of each outcome." in Page(path.read_text("utf-8")).text
+
+
+def test_a_sample_with_nothing_but_audio(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    report.write(empty(), [], path, title="T", samples=[Sample({}, tone())])
+    assert "(no text)" in (text := Page(path.read_text("utf-8")).text)
+    assert "unknown · 0.0 s · unknown · DNSMOS not scored no flag" in text
 
 
 def test_remarks_are_shown(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_texts_from_outside_move_no_cursor_and_are_no_markup(world: World) -> No
 
 
 def test_no_recogniser_is_said(world: World) -> None:
-    world.manifest("yt-x", Hours(source=1.0, no_speech=1.0), models={})
+    world.manifest("yt-x", Hours(source=1.0, no_speech=1.0), models={}, facts={})
     assert ["text", "by", "no", "recogniser"] in words(shown(look(world)))
 
 

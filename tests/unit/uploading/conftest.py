@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from duplexforge import config
 from duplexforge.config import QueueSettings, StoreSettings
 from duplexforge.layout import Layout
 from duplexforge.queues.prefix import PrefixQueue
-from duplexforge.records import Task, UploadTask
+from duplexforge.records import UploadTask
 from duplexforge.storage import Store, open_store
 from duplexforge.uploading.role import UploadStep
 from duplexforge.uploading.target import Target
@@ -84,7 +83,11 @@ class HubProcess:
 
     def arm(self, fault: str, where: str, **more: Any) -> None:
         """Make the next request of a kind fail."""
-        body = json.dumps({"fault": fault, "where": where, **more}).encode()
+        self.control({"fault": fault, "where": where, **more})
+
+    def control(self, order: dict[str, Any]) -> None:
+        """Tell the stand-in something."""
+        body = json.dumps(order).encode()
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/control", data=body)).close()
 
     def state(self) -> dict[str, Any]:
@@ -122,16 +125,7 @@ def _hub_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture
 def hub(_hub_process: Process) -> HubProcess:
-    """The Hub stand-in with a fresh repository name."""
-    return HubProcess(_hub_process.url, f"someone/speech-{uuid.uuid4().hex[:8]}")
-
-
-@pytest.fixture(autouse=True)
-def _hub_log_level() -> Iterator[None]:
-    yield
-    logging.getLogger("huggingface_hub").setLevel(logging.WARNING)
-
-
-def upload_task(site: Site, batch: str) -> Task:
-    """The task of a batch."""
-    return UploadTask(id=batch, batch_key=site.layout.batch(batch))
+    """The Hub stand-in with a fresh repository name and no fault armed."""
+    found = HubProcess(_hub_process.url, f"someone/speech-{uuid.uuid4().hex[:8]}")
+    found.control({"clear": True})
+    return found

@@ -36,7 +36,7 @@ def clip(hertz: int, *, kind: str = "mp3", seconds: float = 0.25) -> bytes:
     return sink.getvalue()
 
 
-def segment(episode: str, index: int, audio: str, body: bytes, **changes: Any) -> dict[str, Any]:
+def segment(episode: str, index: int, name: str, body: bytes, **changes: Any) -> dict[str, Any]:
     """A segment as the pipeline writes it: nothing measured, nothing flagged, unless ``changes`` say so."""
     return {
         "segment_id": f"{episode}_{index:06d}",
@@ -57,7 +57,7 @@ def segment(episode: str, index: int, audio: str, body: bytes, **changes: Any) -
             "language_probability": None,
         },
         "flags": [],
-        "audio": audio,
+        "audio": name,
         "sha256": hashlib.sha256(body).hexdigest(),
         "extra": {},
         **changes,

@@ -53,13 +53,13 @@ def test_everything_is_published_once(site: Site, tmp_path: Path) -> None:
     assert sum(entry.samples for entry in entries) == 12
 
 
-def test_running_again_changes_nothing(site: Site, tmp_path: Path) -> None:
-    seeded(site)
+def test_running_again_changes_nothing(memory: Site, tmp_path: Path) -> None:
+    seeded(memory)
     out = tmp_path / "out"
-    site.worker(LocalTarget(out)).run()
+    memory.worker(LocalTarget(out)).run()
     before = tree(out)
-    seed_uploads(site.store, site.layout, site.queue(), shard_bytes=1)
-    assert site.worker(LocalTarget(out)).run().completed == 0
+    seed_uploads(memory.store, memory.layout, memory.queue(), shard_bytes=1)
+    assert memory.worker(LocalTarget(out)).run().completed == 0
     assert tree(out) == before
 
 
@@ -92,14 +92,14 @@ def test_a_crash_between_publishing_and_ledger(site: Site, tmp_path: Path) -> No
     assert verify_folder(out, site.store, site.layout) == []
 
 
-def test_a_crash_between_ledger_and_completion(site: Site, tmp_path: Path) -> None:
-    seeded(site, episodes=1)
-    task = UploadTask(id="en-000000", batch_key=site.layout.batch("en-000000"))
-    work_once(site, task, tmp_path / "out", tmp_path / "scratch")
-    assert UploadStep(site.store, site.layout, LocalTarget(tmp_path / "out")).done(task)
-    tally = site.worker(LocalTarget(tmp_path / "out")).run()
+def test_a_crash_between_ledger_and_completion(memory: Site, tmp_path: Path) -> None:
+    seeded(memory, episodes=1)
+    task = UploadTask(id="en-000000", batch_key=memory.layout.batch("en-000000"))
+    work_once(memory, task, tmp_path / "out", tmp_path / "scratch")
+    assert UploadStep(memory.store, memory.layout, LocalTarget(tmp_path / "out")).done(task)
+    tally = memory.worker(LocalTarget(tmp_path / "out")).run()
     assert (tally.skipped, tally.completed) == (1, 0)
-    assert verify_folder(tmp_path / "out", site.store, site.layout) == []
+    assert verify_folder(tmp_path / "out", memory.store, memory.layout) == []
 
 
 class Steady:
@@ -119,13 +119,13 @@ def work_once(site: Site, task: UploadTask, out: Path, scratch: Path) -> dict[st
     return step.work(task, step.fetch(task, scratch), "a1-x", Steady())
 
 
-def test_two_uploaders_on_one_batch(site: Site, tmp_path: Path) -> None:
-    seeded(site, episodes=1)
-    task = UploadTask(id="en-000000", batch_key=site.layout.batch("en-000000"))
+def test_two_uploaders_on_one_batch(memory: Site, tmp_path: Path) -> None:
+    seeded(memory, episodes=1)
+    task = UploadTask(id="en-000000", batch_key=memory.layout.batch("en-000000"))
     results: list[dict[str, object]] = []
 
     def run(name: str) -> None:
-        results.append(work_once(site, task, tmp_path / "out", tmp_path / name))
+        results.append(work_once(memory, task, tmp_path / "out", tmp_path / name))
 
     threads = [threading.Thread(target=run, args=(f"scratch-{number}",)) for number in range(4)]
     for thread in threads:
@@ -135,7 +135,7 @@ def test_two_uploaders_on_one_batch(site: Site, tmp_path: Path) -> None:
     assert sum("shard" in result for result in results) == 1
     assert sum(result.get("outcome") == "published by another attempt" for result in results) == 3
     assert sorted(tree(tmp_path / "out")) == ["README.md", "data/en/train-000000.parquet", "data/en/train-000000.tar"]
-    assert verify_folder(tmp_path / "out", site.store, site.layout) == []
+    assert verify_folder(tmp_path / "out", memory.store, memory.layout) == []
 
 
 def test_many_uploaders_and_one_card(memory: Site, tmp_path: Path) -> None:
@@ -150,12 +150,12 @@ def test_many_uploaders_and_one_card(memory: Site, tmp_path: Path) -> None:
     assert verify_folder(tmp_path / "out", memory.store, memory.layout) == []
 
 
-def test_a_bad_episode_fails_its_batch_and_publishes_nothing_of_it(site: Site, tmp_path: Path) -> None:
-    seeded(site, episodes=2)
-    site.store.put(site.layout.attempt("en", "e0", "a1-nonce") + "e0_000001.mp3", b"something else")
-    tally = site.worker(LocalTarget(tmp_path / "out")).run()
+def test_a_bad_episode_fails_its_batch_and_publishes_nothing_of_it(memory: Site, tmp_path: Path) -> None:
+    seeded(memory, episodes=2)
+    memory.store.put(memory.layout.attempt("en", "e0", "a1-nonce") + "e0_000001.mp3", b"something else")
+    tally = memory.worker(LocalTarget(tmp_path / "out")).run()
     assert (tally.completed, tally.failed) == (1, 1)
-    dead = next(site.queue().dead())
+    dead = next(memory.queue().dead())
     assert (dead.reason, "e0_000001.mp3" in (dead.message or "")) == ("shard_input", True)
     assert "data/en/train-000000.tar" not in tree(tmp_path / "out")
 
@@ -173,7 +173,7 @@ def test_another_shard_under_our_name_is_not_overwritten(memory: Site, tmp_path:
     out = tmp_path / "out"
     (out / "data/en").mkdir(parents=True)
     (out / "data/en/train-000000.tar").write_bytes(b"somebody's work")
-    with pytest.raises(TargetRefused, match="holds another data/en/train-000000.tar"):
+    with pytest.raises(TargetRefused, match="holds another data/en/train-000000"):
         memory.worker(LocalTarget(out)).run()
     assert (out / "data/en/train-000000.tar").read_bytes() == b"somebody's work"
     # The worker stopped and the task waits: the service is wrong, not the batch.
