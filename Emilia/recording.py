@@ -52,7 +52,7 @@ class Waveform:
     """Mono samples in a scratch file: ``frames`` raw little-endian float32 at ``rate`` Hz.
 
     ``read`` returns what the stages should hear: the stored samples minus ``bias``, times ``gain``, with a soft limit
-    above ``ceiling`` (tanh knee that never reaches 1.0). Keeping the level as two numbers saves a second copy of the
+    above ``ceiling`` (tanh knee that never exceeds 1.0). Keeping the level as two numbers saves a second copy of the
     file.
     """
 

@@ -95,6 +95,7 @@ class Worker(Generic[K]):
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._fetching = threading.Event()
+        self._wake = threading.Event()
         self._fatal: BaseException | None = None
         self._log = log.get("worker", stage=queue.stage)
 
@@ -118,6 +119,7 @@ class Worker(Generic[K]):
                 self._handle(held)
         finally:
             self.stopping.set()
+            self._wake.set()
             self._drop_rest(threads[0])
             self._finished.set()
             threads[1].join(timeout=5)
@@ -138,15 +140,21 @@ class Worker(Generic[K]):
     def _prefetch(self, ready: queues.Queue[Held[K] | None]) -> None:
         try:
             while not self.stopping.is_set():
+                if self._stalled():  # else a worker that hangs would claim its own task again, and livez would say all is well
+                    self.stopping.wait(_STOP_LOOK)
+                    continue
                 self.moved_at = time.monotonic()
-                lease = self.queue.claim(wait=_IDLE_WAIT)
+                lease = self.queue.claim(wait=0.0 if self.drain else _IDLE_WAIT)
                 if lease is None:
                     if self.drain and self.queue.stats().open == 0:
                         break
+                    if self.drain:
+                        self._wake.wait(_IDLE_WAIT)
+                        self._wake.clear()
                     continue
-                if self.stopping.is_set():
+                if self.stopping.is_set() or self._stalled():
                     lease.release()
-                    break
+                    continue
                 self._offer(ready, self._fetch(lease))
         except BaseException as error:  # noqa: BLE001 - the loop itself broke (store gone, access refused): tell the main thread
             self._fatal = error
@@ -212,6 +220,7 @@ class Worker(Generic[K]):
             word, reason = self._settle(lease, error)
         finally:
             self._forget(held)
+            self._wake.set()
         self._count(word, reason, time.monotonic() - started)
 
     def _settle(self, lease: Lease[K], error: Exception) -> tuple[str, str]:
@@ -265,12 +274,24 @@ class Worker(Generic[K]):
             for one in held:
                 self._renew(one)
 
+    def _hangs(self, held: Held[K]) -> bool:
+        return held.working and time.monotonic() - held.beat_at > self.settings.stall_seconds
+
+    def _stalled(self) -> bool:
+        with self._lock:
+            return any(self._hangs(held) for held in self._by_id.values())
+
     def _renew(self, held: Held[K]) -> None:
-        if held.working and time.monotonic() - held.beat_at > self.settings.stall_seconds:
-            self._log.error(
-                "no progress, so the lease is not renewed and the task will be run again elsewhere",
-                task=held.lease.task_id, seconds=self.settings.stall_seconds,
-            )  # fmt: skip
+        if self._hangs(held):
+            if not held.lost.is_set():
+                self._log.error("no progress, so the task will be run again elsewhere", task=held.lease.task_id)
+            held.lost.set()
+            return
+        if not held.working and not held.lost.is_set() and self._stalled():
+            # It would wait behind a task that hangs: better it goes to another worker, uncounted.
+            held.lost.set()
+            held.error = LeaseLost(f"task {held.lease.task_id} was handed back: the one before it hangs")
+            held.lease.release()
             return
         try:
             held.lease.renew()

@@ -43,6 +43,7 @@ class DownloadStep:
 
     def fetch(self, task: DownloadTask, folder: Path) -> Item:
         """Bring the item to ``folder``. InputError or RetryLater when it cannot be had."""
+        episode_of(task)
         return fetch_item(task, folder, self._settings, stopping=self._stopping)
 
     def work(self, task: DownloadTask, fetched: Item, attempt: str, progress: Progress) -> dict[str, Any]:
@@ -155,4 +156,8 @@ def record_key(layout: Layout, task: DownloadTask) -> str:
 
 def committed(store: Store, layout: Layout, task: DownloadTask) -> bool:
     """Whether the episode of ``task`` has a record: what makes the task done, whoever wrote it."""
-    return store.head(record_key(layout, task)) is not None
+    try:
+        key = record_key(layout, task)
+    except InputError:  # a sweep asks this of every failed task, also of one that failed for its id
+        return False
+    return store.head(key) is not None

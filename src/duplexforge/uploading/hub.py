@@ -94,10 +94,11 @@ class HubTarget:
 
     def _commit_shard(self, api: Any, files: list[Any], record: Published, card: Card, beat: Beat) -> str | None:
         message = f"Add {record.shard} ({record.samples} segments, {record.hours.published:.2f} hours)"
-        for number in self._rounds():
+        for _ in self._rounds():
             beat("commit", 0.95)
+            # Asked of the very head the commit is made for: another uploader of this batch may just have been here.
             head = self._head(api)
-            if number and self._holds(api, record, head):
+            if self._holds(api, record, head):
                 return head
             try:
                 return self._commit(api, [*files, _addition(CARD, card().encode())], head, message)
@@ -129,11 +130,10 @@ class HubTarget:
             raise
         return str(info.oid)
 
-    def _rounds(self) -> Iterator[int]:
+    def _rounds(self) -> Iterator[None]:
         for number in range(_COMMIT_ROUNDS):
-            if number:
-                time.sleep(self._rng.uniform(0.1, 0.3) * number)
-            yield number
+            time.sleep(self._rng.uniform(0.1, 0.3) * number)
+            yield None
 
     def _busy(self) -> RetryLater:
         return RetryLater(f"{self.repo_id} is written to faster than we can commit", reason="busy", after=30.0)
@@ -152,15 +152,17 @@ class HubTarget:
         return str(api.repo_info(self.repo_id, repo_type=_KIND, revision=_BRANCH).sha)
 
     def _holds(self, api: Any, record: Published, head: str) -> bool:
-        """Whether our shard is in ``head``. TargetRefused when another one has its name."""
+        """Whether our shard is in ``head`` and stays. TargetRefused when another one has its name."""
+        if self.replace:
+            return False
         name = f"{record.shard}.tar"
         found = api.get_paths_info(self.repo_id, [name], repo_type=_KIND, revision=head)
         if not found:
             return False
         same = found[0].lfs is not None and (found[0].lfs.sha256, found[0].size) == (record.sha256, record.size)
-        if not same and not self.replace:
+        if not same:
             raise occupied(name, self.repo_id)
-        return bool(same)
+        return True
 
 
 @functools.cache
@@ -170,11 +172,12 @@ def _library() -> Any:
     import httpx2
     import huggingface_hub
 
-    # Its warnings quote signed URLs; what matters of them comes as an error and is logged by the worker.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     huggingface_hub.set_client_factory(
         lambda: httpx2.Client(follow_redirects=True, timeout=httpx2.Timeout(_SILENCE_SECONDS, connect=15.0))
     )
+    # Its warnings quote signed URLs; what matters of them comes as an error and is logged by the worker. Not earlier:
+    # the call above is what loads the module that sets the level.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     return huggingface_hub
 
 

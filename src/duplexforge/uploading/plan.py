@@ -11,7 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from duplexforge import log
@@ -55,7 +55,7 @@ class UploadPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The counts for machines."""
-        return asdict(self)
+        return {**vars(self), "left_out": dict(self.left_out)}
 
     def to_text(self) -> str:
         """The counts for people, one line each."""

@@ -237,9 +237,17 @@ def test_a_stop_breaks_a_fetch_off(place: Place, tones: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("episode", ["../../etc/passwd", "a/b", "", "x" * 300, "é", "a\nb", ".hidden", "a..b"])
 def test_ids_that_fit_no_key_are_bad_records(place: Place, tones: Path, episode: str) -> None:
     task = task_for(tones / "tone.mp3", id="", episode_id=episode)
+    assert not place.step().done(task)
     with pytest.raises(InputError) as caught:
-        place.step().done(task)
+        place.step().fetch(task, place.folder)
     assert caught.value.reason == "bad_record"
+
+
+def test_a_task_that_failed_for_its_id_stops_no_sweep(place: Place, tones: Path) -> None:
+    place.queue.put(task_for(tones / "tone.mp3", episode_id="../evil"))
+    assert place.drain().failed == 1
+    assert place.failure().reason == "bad_record"
+    assert place.queue.sweep(place.step().done) == 0
 
 
 @pytest.mark.parametrize(

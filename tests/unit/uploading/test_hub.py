@@ -6,6 +6,7 @@ import io
 import threading
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from duplexforge import log
@@ -14,7 +15,7 @@ from duplexforge.records import UploadTask
 from duplexforge.storage import Store
 from duplexforge.uploading.card import render
 from duplexforge.uploading.ledger import Ledger
-from duplexforge.uploading.role import UploadStep, refresh_card
+from duplexforge.uploading.role import UploadStep, refresh_card, republish
 from duplexforge.uploading.target import TargetRefused
 from duplexforge.uploading.targets import HubTarget
 from duplexforge.uploading.verify import verify_target
@@ -251,3 +252,16 @@ def test_the_token_is_nowhere(memory: Site, hub: HubProcess, tmp_path: Path) -> 
     assert TOKEN.encode() not in memory.everything()
     assert all(TOKEN.encode() not in body for body in hub.files().values())
     assert TOKEN not in repr(vars(target(hub))["name"])
+
+
+def test_a_damaged_shard_is_replaced(memory: Site, hub: HubProcess, tmp_path: Path) -> None:
+    seeded(memory, episodes=1)
+    Uploader(memory, hub, tmp_path / "one").run()
+    before = hub.files()
+    odd = huggingface_hub.CommitOperationAdd(f"{STEM}.tar", b"not what the ledger says")
+    api = huggingface_hub.HfApi(endpoint=hub.url, token=TOKEN)
+    api.create_commit(hub.repo, [odd], commit_message="damage", repo_type="dataset")
+    assert f"{STEM}.tar has 24 bytes" in "\n".join(verify_target(target(hub), memory.store, memory.layout))
+    republish(memory.store, memory.layout, target(hub, replace=True), "en-000000", tmp_path / "one")
+    assert hub.files() == before
+    assert verify_target(target(hub), memory.store, memory.layout) == []

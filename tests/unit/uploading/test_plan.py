@@ -106,6 +106,8 @@ def test_what_is_left_out_is_counted(site: Site) -> None:
         "no_speech": 1, "no_segments": 1, "mixed_audio": 1, "bad_record": 1, "same id in another language": 1,
     }  # fmt: skip
     assert planned(site) == {"en-000000": ["good"]}
+    assert json.loads(json.dumps(plan.to_json()))["left_out"]["mixed_audio"] == 1
+    assert "left out: 1 (no_speech)" in plan.to_text()
 
 
 def test_one_kind_of_audio_in_a_batch(memory: Site) -> None:

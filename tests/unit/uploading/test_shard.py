@@ -116,7 +116,8 @@ def test_webdataset_reads_it(memory: Site, tmp_path: Path) -> None:
     put_episode(memory.store, memory.layout, "file-with.dots.in-it", segments=1)
     shard = made(memory, tmp_path / "out")
     with shard.tar.open("rb") as file:
-        samples = list(tariterators.group_by_keys(tariterators.tar_file_iterator(file)))
+        members = tariterators.tar_file_expander([{"url": shard.tar.name, "stream": file}])
+        samples = list(tariterators.group_by_keys(members))
     assert [sample["__key__"] for sample in samples] == ["a_000000", "a_000001", "file-with~dots~in-it_000000"]
     assert samples[1]["mp3"] == clip(211)
     assert json.loads(samples[2]["json"])["segment_id"] == "file-with.dots.in-it_000000"

@@ -1,0 +1,220 @@
+"""A state machine drives the queue on a store with an artificial clock against a small reference model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from obstore.store import MemoryStore
+
+from duplexforge.config import QueueSettings
+from duplexforge.errors import InputError, LeaseLost, RetryLater
+from duplexforge.layout import Layout
+from duplexforge.queues.lease import PrefixLease
+from duplexforge.queues.prefix import PrefixQueue
+from duplexforge.records import ProcessTask
+from duplexforge.storage import ObjectMeta, Page, Store
+
+LEASE = 10.0
+LIMIT = 3
+NAMES = [f"t{number}" for number in range(4)]
+
+
+class ClockedStore(Store):
+    """A memory store that tells times of a clock which the test moves."""
+
+    def __init__(self) -> None:
+        super().__init__("memory://", MemoryStore())
+        self.clock = 1000.0
+        self._written: dict[str, float] = {}
+
+    def now(self) -> float:
+        return self.clock
+
+    def put(self, key: str, body: bytes) -> None:
+        self._written[key] = self.clock
+        super().put(key, body)
+
+    def put_if_absent(self, key: str, body: bytes) -> bool:
+        created = super().put_if_absent(key, body)
+        if created:
+            self._written[key] = self.clock
+        return created
+
+    def head(self, key: str) -> ObjectMeta | None:
+        meta = super().head(key)
+        return self._timed(meta) if meta else None
+
+    def pages(self, prefix: str, *, after: str | None = None) -> Iterator[Page]:
+        for page in super().pages(prefix, after=after):
+            yield [self._timed(meta) for meta in page]
+
+    def _timed(self, meta: ObjectMeta) -> ObjectMeta:
+        return ObjectMeta(meta.key, meta.size, meta.etag, self._written[meta.key])
+
+
+@dataclass
+class Model:
+    """What the queue must know of one task; ``renewed`` is when its last attempt was granted or renewed, None when free."""
+
+    state: str = "open"
+    attempt: int = 0
+    failures: int = 0
+    renewed: float | None = None
+    life: int = 0
+
+
+@dataclass
+class Attempt:
+    """A lease somebody holds, and the life of the task it belongs to (a revival begins a new one)."""
+
+    lease: PrefixLease[ProcessTask]
+    life: int
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Two workers, four tasks, zombies at will."""
+
+    attempts = Bundle("attempts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = ClockedStore()
+        self.queues = [self._open(seed) for seed in range(2)]
+        self.model: dict[str, Model] = {}
+
+    def _open(self, seed: int) -> PrefixQueue[ProcessTask]:
+        fields = {"lease_seconds": LEASE, "retry_seconds": 0.0}
+        wanted = QueueSettings(_env_file=None, **fields)
+        return PrefixQueue(self.store, Layout(), "processing", ProcessTask, wanted, rng=random.Random(seed))
+
+    def _expired(self, one: Model) -> bool:
+        return one.renewed is not None and self.store.clock - one.renewed > LEASE
+
+    def _is_last(self, held: Attempt) -> bool:
+        one = self.model[held.lease.task_id]
+        return one.life == held.life and one.attempt == held.lease.attempt
+
+    @rule(name=st.sampled_from(NAMES))
+    def put(self, name: str) -> None:
+        body = ProcessTask(id=name, episode_id=name, audio_key="k", attempt_limit=LIMIT)
+        assert self.queues[0].put(body) is (name not in self.model)
+        self.model.setdefault(name, Model())
+
+    @rule(target=attempts, worker=st.integers(0, 1))
+    def claim(self, worker: int) -> object:
+        free = {
+            name for name, one in self.model.items()
+            if one.state == "open" and (one.renewed is None or self._expired(one))
+        }  # fmt: skip
+        lease = self.queues[worker].claim()
+        # Poisoned tasks met on the way end as failed instead of being handed out.
+        for name in free:
+            one = self.model[name]
+            failures = one.failures + (1 if self._expired(one) else 0)
+            ended = self.store.head(Layout().failed("processing", name)) is not None
+            assert not (ended and failures < LIMIT)
+            if ended:
+                one.state, one.renewed, free = "failed", None, free - {name}
+        if lease is None:
+            assert not free, "a free task was not handed out"
+            return multiple()
+        one = self.model[lease.task_id]
+        assert lease.task_id in free, "held, ended or unknown"
+        assert lease.attempt > one.attempt
+        assert lease.failures == one.failures + (1 if self._expired(one) else 0) < LIMIT
+        one.attempt, one.failures, one.renewed = lease.attempt, lease.failures, self.store.clock
+        return Attempt(lease, one.life)
+
+    @rule(held=attempts)
+    def renew(self, held: Attempt) -> None:
+        one = self.model[held.lease.task_id]
+        if self._is_last(held) and one.state == "open":
+            held.lease.renew()
+            one.renewed = self.store.clock
+        elif one.life == held.life:
+            try:
+                held.lease.renew()
+            except LeaseLost:
+                assert one.attempt > held.lease.attempt
+
+    @rule(held=consumes(attempts))
+    def complete(self, held: Attempt) -> None:
+        held.lease.complete()
+        one = self.model[held.lease.task_id]
+        one.state, one.renewed = "completed", None
+
+    @rule(held=consumes(attempts))
+    def release(self, held: Attempt) -> None:
+        if self.model[held.lease.task_id].life == held.life:
+            held.lease.release()
+            if self._is_last(held):
+                self.model[held.lease.task_id].renewed = None
+
+    @rule(held=consumes(attempts), permanent=st.booleans())
+    def fail(self, held: Attempt, permanent: bool) -> None:
+        one = self.model[held.lease.task_id]
+        if one.life != held.life:
+            return
+        error = InputError("bad") if permanent else RetryLater("later")
+        ended = held.lease.fail(error, permanent=permanent)
+        assert ended is (permanent or held.lease.failures + 1 >= LIMIT)
+        if one.state == "completed":
+            return
+        if ended:
+            one.state, one.renewed = "failed", None
+        elif self._is_last(held):
+            one.failures, one.renewed = held.lease.failures + 1, None
+
+    @rule(seconds=st.sampled_from([1.0, LEASE / 2, LEASE + 1]))
+    def time_passes(self, seconds: float) -> None:
+        self.store.clock += seconds
+
+    @rule(name=st.sampled_from(NAMES))
+    def revive(self, name: str) -> None:
+        one = self.model.get(name)
+        failed = one is not None and one.state == "failed"
+        assert self.queues[1].revive(name) is failed
+        if failed:
+            assert one
+            self.model[name] = Model(life=one.life + 1)
+
+    @rule(worker=st.integers(0, 1))
+    def sweep(self, worker: int) -> None:
+        self.queues[worker].flush()
+        self.queues[worker].sweep()
+
+    @invariant()
+    def every_task_is_in_its_state(self) -> None:
+        stats = self._open(9).stats()
+        states = [one.state for one in self.model.values()]
+        assert stats.open == states.count("open"), "lost, or counted twice"
+        assert (stats.completed, stats.failed) == (states.count("completed"), states.count("failed"))
+        held = [one for one in self.model.values() if one.state == "open" and one.renewed is not None]
+        assert stats.running == sum(not self._expired(one) for one in held)
+
+    def teardown(self) -> None:
+        """Whatever happened, all open tasks can be brought to their end and nothing stays behind."""
+        self.store.clock += LEASE + 1
+        queue = self._open(7)
+        while lease := queue.claim():
+            lease.complete()
+        for one in [*self.queues, queue]:
+            one.close()
+        queue.sweep()
+        stats = queue.stats()
+        assert stats.open == 0
+        assert stats.completed + stats.failed == len(self.model)
+        layout = Layout()
+        for state in ("todo", "in_progress"):
+            assert list(self.store.list(layout.queue_prefix("processing", state))) == []
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+)
