@@ -22,9 +22,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import jiwer
 from pyannote.core import Annotation, Segment, Timeline
@@ -35,65 +36,55 @@ DEMO = ROOT / "examples" / "demo"
 COLLAR = 0.25
 # Shortest file with more than one speaker, for a look under a minute.
 QUICK = ("interview.webm",)
+# fmt: off
 SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)
+TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+# fmt: on
 # Recognisers write the title, scripts the word.
 TITLES = {"mr": "mister", "mrs": "missus", "dr": "doctor"}
 
+DER_PARTS = {
+    "total": "total",
+    "correct": "correct",
+    "confusion": "confusion",
+    "missed": "missed detection",
+    "false_alarm": "false alarm",
+}
+WER_PARTS = ("words", "substitutions", "deletions", "insertions")
+
 Turn = Mapping[str, Any]
+Errors = dict[str, float]
 
 
-class DerScore(TypedDict):
-    """Diarization errors in seconds, and `der`, their sum over the reference's speech (`total`)."""
-
-    der: float
-    total: float
-    correct: float
-    confusion: float
-    missed: float
-    false_alarm: float
-
-
-class WerScore(TypedDict):
-    """Word errors as counts, and `wer`, their sum over the reference's `words`."""
-
-    wer: float
-    words: int
-    substitutions: int
-    deletions: int
-    insertions: int
-
-
-class Score(TypedDict):
-    """Everything measured on one file, or on all of them."""
+@dataclass(frozen=True)
+class Score:
+    """Everything measured on one file, or on all together (see `score_der` and `score_wer`)."""
 
     seconds: float
     segments: int
     speakers_true: int
     speakers_found: int
-    der: DerScore
-    der_without_collar: DerScore
-    wer: WerScore
+    der: Errors
+    der_without_collar: Errors
+    wer: Errors
 
 
 def score_der(
     reference: Sequence[Turn], hypothesis: Sequence[Turn], duration: float, *, collar: float = COLLAR
-) -> DerScore:
+) -> Errors:
     """Diarization errors of `hypothesis` against `reference` over a file of `duration` seconds.
 
     Both are mappings with `speaker`, `start` and `end`; the names of the speakers need not agree, the best one-to-one
     mapping is found. `collar` is in pyannote's sense: half of it is left out on either side of a reference boundary.
+    Gives seconds of `missed`, `false_alarm`, `confusion`, `correct` and `total` speech, and `der`, errors over total.
     """
     metric = DiarizationErrorRate(collar=collar, skip_overlap=False)
     whole = Timeline([Segment(0.0, duration)])
     parts = metric(_annotation(reference), _annotation(hypothesis), uem=whole, detailed=True)
-    return _der({name: float(parts[name.replace("_", " ").replace("missed", "missed detection")]) for name in _DER_PARTS})
-
-
-_DER_PARTS = ("total", "correct", "confusion", "missed", "false_alarm")
+    return _with_der({name: float(parts[long]) for name, long in DER_PARTS.items()})
 
 
 def _annotation(turns: Iterable[Turn]) -> Annotation:
@@ -104,26 +95,34 @@ def _annotation(turns: Iterable[Turn]) -> Annotation:
     return annotation.support()
 
 
-def _der(seconds: Mapping[str, float]) -> DerScore:
+def _with_der(seconds: Errors) -> Errors:
     wrong = seconds["confusion"] + seconds["missed"] + seconds["false_alarm"]
-    parts = {name: seconds[name] for name in _DER_PARTS}
-    return DerScore(der=wrong / parts["total"] if parts["total"] else 0.0, **parts)  # type: ignore[typeddict-item]
+    return {"der": _rate(wrong, seconds["total"]), **seconds}
 
 
-def score_wer(reference: Sequence[Turn], hypothesis: Sequence[Turn]) -> WerScore:
-    """Word errors of the hypothesis' `text` against the reference's, each joined in the order of `start`."""
+def score_wer(reference: Sequence[Turn], hypothesis: Sequence[Turn]) -> Errors:
+    """Word errors of the hypothesis' `text` against the reference's, each joined in the order of `start`.
+
+    Gives counts of the reference's `words`, of `substitutions`, `deletions` and `insertions`, and `wer`, their share.
+    """
     said, heard = (words(_in_time_order(turns)) for turns in (reference, hypothesis))
     found = jiwer.process_words(" ".join(said), " ".join(heard))
-    return _wer(len(said), found.substitutions, found.deletions, found.insertions)
+    counts = (len(said), found.substitutions, found.deletions, found.insertions)
+    return _with_wer(dict(zip(WER_PARTS, counts, strict=True)))
+
+
+def _with_wer(counts: Errors) -> Errors:
+    wrong = counts["substitutions"] + counts["deletions"] + counts["insertions"]
+    return {"wer": _rate(wrong, counts["words"]), **counts}
+
+
+def _rate(wrong: float, total: float) -> float:
+    # pyannote's rule where there is nothing to find: all is wrong as soon as anything is found.
+    return wrong / total if total else float(wrong > 0)
 
 
 def _in_time_order(turns: Sequence[Turn]) -> str:
     return " ".join(str(turn["text"]) for turn in sorted(turns, key=lambda turn: float(turn["start"])))
-
-
-def _wer(count: int, substitutions: int, deletions: int, insertions: int) -> WerScore:
-    rate = (substitutions + deletions + insertions) / count if count else 0.0
-    return WerScore(wer=rate, words=count, substitutions=substitutions, deletions=deletions, insertions=insertions)
 
 
 def words(text: str) -> list[str]:
@@ -162,22 +161,19 @@ def score(truth: Mapping[str, Any], segments: Sequence[Turn]) -> Score:
 def overall(scores: Iterable[Score]) -> Score:
     """All files as one: seconds, words and speakers added up."""
     files = list(scores)
-    errors = ("words", "substitutions", "deletions", "insertions")
-    counts = [sum(int(one["wer"][name]) for one in files) for name in errors]  # type: ignore[literal-required]
     return Score(
-        seconds=sum(one["seconds"] for one in files),
-        segments=sum(one["segments"] for one in files),
-        speakers_true=sum(one["speakers_true"] for one in files),
-        speakers_found=sum(one["speakers_found"] for one in files),
-        der=_sum_der(one["der"] for one in files),
-        der_without_collar=_sum_der(one["der_without_collar"] for one in files),
-        wer=_wer(*counts),
+        seconds=sum(one.seconds for one in files),
+        segments=sum(one.segments for one in files),
+        speakers_true=sum(one.speakers_true for one in files),
+        speakers_found=sum(one.speakers_found for one in files),
+        der=_with_der(_added([one.der for one in files], DER_PARTS)),
+        der_without_collar=_with_der(_added([one.der_without_collar for one in files], DER_PARTS)),
+        wer=_with_wer(_added([one.wer for one in files], WER_PARTS)),
     )
 
 
-def _sum_der(scores: Iterable[DerScore]) -> DerScore:
-    files = list(scores)
-    return _der({name: sum(float(one[name]) for one in files) for name in _DER_PARTS})  # type: ignore[literal-required]
+def _added(rows: Sequence[Errors], names: Iterable[str]) -> Errors:
+    return {name: sum(row[name] for row in rows) for name in names}
 
 
 def process(file: Path, out: Path, language: str) -> None:
@@ -208,18 +204,19 @@ def table(scores: Mapping[str, Score]) -> str:
     """The figures as lines for a terminal; errors in percent of the reference's speech or words."""
     errors = f"{'missed':>7}{'false':>7}{'confus':>7}{'DER':>7}"
     lines = [
-        f"{'':16}{'':>9}{'speakers':>10}  | {f'collar {COLLAR} s':^28} | {'no collar':^28} |",
-        f"{'file':16}{'seconds':>9}{'found/true':>10}  | {errors} | {errors} | {'WER':>6} of words",
+        f"{'':16}{'':>9}{'speakers':>12} | {f'collar {COLLAR} s':^28} | {'no collar':^28} |",
+        f"{'file':16}{'seconds':>9}{'found/true':>12} | {errors} | {errors} | {'WER':>6} of words",
     ]
     for name, one in scores.items():
-        speakers = f"{one['speakers_found']}/{one['speakers_true']}"
-        parts = " | ".join(_percentages(der) for der in (one["der"], one["der_without_collar"]))
-        wer = one["wer"]
-        lines.append(f"{name:16}{one['seconds']:9.1f}{speakers:>10}  | {parts} | {wer['wer']:6.1%} of {wer['words']}")
+        speakers = f"{one.speakers_found}/{one.speakers_true}"
+        parts = " | ".join(_percentages(der) for der in (one.der, one.der_without_collar))
+        lines.append(
+            f"{name:16}{one.seconds:9.1f}{speakers:>12} | {parts} | {one.wer['wer']:6.1%} of {one.wer['words']}"
+        )
     return "\n".join(lines)
 
 
-def _percentages(der: DerScore) -> str:
+def _percentages(der: Errors) -> str:
     parts = (der["missed"], der["false_alarm"], der["confusion"])
     return "".join(f"{part / max(der['total'], 1e-9):7.1%}" for part in parts) + f"{der['der']:7.1%}"
 
@@ -240,7 +237,12 @@ def main() -> None:
     scores["all"] = overall(scores.values())
     versions = {name: version(name) for name in ("pyannote.metrics", "jiwer")}
     if chosen.json:
-        print(json.dumps({"versions": versions, "collar": COLLAR, "scores": scores}, indent=1))
+        print(
+            json.dumps(
+                {"versions": versions, "collar": COLLAR, "scores": {name: asdict(one) for name, one in scores.items()}},
+                indent=1,
+            )
+        )
         return
     print(table(scores))
     print(", ".join(f"{name} {number}" for name, number in versions.items()), end="; ")

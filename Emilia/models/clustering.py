@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.ndimage import maximum_filter1d
 
 from Emilia.config import Config, DiarizeOptions
 from Emilia.models.mfcc import HOP, RATE, mfcc_between
@@ -28,8 +29,9 @@ __all__ = ["Block", "ClusterDiarizer", "cluster", "link"]
 _FPS = RATE // HOP
 # Boundaries are drawn every 50 ms: finer than the collar of any evaluation, and five times cheaper than every frame.
 _STEP = 5
-# Frames whose log energy lies further below the loudest of their stretch say more about the room than the voice.
+# Frames whose log energy lies further below the loudest within a second say more about the room than the voice.
 _ACTIVE = 14.0
+_NEARBY = 200
 # About this share of the frames of running speech is active.
 _ACTIVE_SHARE = 0.6
 _LEAST_CHUNK = 30
@@ -54,7 +56,7 @@ class Block:
             found = mfcc_between(wave, first, max(first + 1, round(span.end * _FPS)))
             energy = found[:, 0]
             cepstra.append(found[:, 1:])
-            active.append(energy > energy.max(initial=-np.inf) - _ACTIVE)
+            active.append(energy > maximum_filter1d(energy, _NEARBY) - _ACTIVE)
             self.bounds.append((at, at + len(found)))
             at += len(found)
         self.frames: Frames = np.concatenate(cepstra).astype(np.float64)
@@ -112,7 +114,7 @@ def _start(block: Block, chunks: Sequence[tuple[int, int]], most: int) -> Labels
     means = np.stack([voice.mean for voice in voices])
     whitened = np.linalg.solve(np.linalg.cholesky(within), means.T).T
     # Three chunks a cluster at least: the mean of two seconds says as much about the words as about the speaker.
-    wanted = max(1, min(most, len(voices) // 3))
+    wanted = max(2, min(most, len(voices) // 3))
     return np.asarray(fcluster(linkage(whitened, "ward"), wanted, "maxclust"), np.int64) - 1
 
 

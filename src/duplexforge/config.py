@@ -269,6 +269,8 @@ def quiet_libraries() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        # Its warnings quote signed URLs.
+        "HF_HUB_VERBOSITY": "error",
         "PYANNOTE_METRICS_ENABLED": "0",
     }.items():
         os.environ.setdefault(name, value)

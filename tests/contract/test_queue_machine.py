@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,12 +17,12 @@ from duplexforge.errors import InputError, LeaseLost, RetryLater
 from duplexforge.layout import Layout
 from duplexforge.queues.lease import PrefixLease
 from duplexforge.queues.prefix import PrefixQueue
-from duplexforge.records import ProcessTask
+from duplexforge.records import Ended, ProcessTask
 from duplexforge.storage import ObjectMeta, Page, Store
 
 LEASE = 10.0
-LIMIT = 3
-NAMES = [f"t{number}" for number in range(4)]
+LIMIT = 2
+NAMES = [f"t{number}" for number in range(3)]
 
 
 class ClockedStore(Store):
@@ -77,7 +78,7 @@ class Attempt:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Two workers, four tasks, zombies at will."""
+    """Two workers, three tasks, zombies and crashes at will."""
 
     attempts = Bundle("attempts")
 
@@ -106,7 +107,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.model.setdefault(name, Model())
 
     @rule(target=attempts, worker=st.integers(0, 1))
-    def claim(self, worker: int) -> object:
+    def claim_and_keep(self, worker: int) -> object:
+        lease = self.claim(worker)
+        return Attempt(lease, self.model[lease.task_id].life) if lease else multiple()
+
+    def claim(self, worker: int) -> PrefixLease[ProcessTask] | None:
+        """Claim by a worker, checked against the model."""
         free = {
             name for name, one in self.model.items()
             if one.state == "open" and (one.renewed is None or self._expired(one))
@@ -122,13 +128,13 @@ class QueueMachine(RuleBasedStateMachine):
                 one.state, one.renewed, free = "failed", None, free - {name}
         if lease is None:
             assert not free, "a free task was not handed out"
-            return multiple()
+            return None
         one = self.model[lease.task_id]
         assert lease.task_id in free, "held, ended or unknown"
         assert lease.attempt > one.attempt
         assert lease.failures == one.failures + (1 if self._expired(one) else 0) < LIMIT
         one.attempt, one.failures, one.renewed = lease.attempt, lease.failures, self.store.clock
-        return Attempt(lease, one.life)
+        return lease
 
     @rule(held=attempts)
     def renew(self, held: Attempt) -> None:
@@ -147,6 +153,22 @@ class QueueMachine(RuleBasedStateMachine):
         held.lease.complete()
         one = self.model[held.lease.task_id]
         one.state, one.renewed = "completed", None
+
+    @rule(held=consumes(attempts), outcome=st.sampled_from(["completed", "failed"]))
+    def die_after_the_first_write_of_an_end(self, held: Attempt, outcome: Literal["completed", "failed"]) -> None:
+        one = self.model[held.lease.task_id]
+        if one.life != held.life or one.state != "open":
+            return
+        ended = Ended.of(held.lease.task, outcome, held.lease.attempt)
+        key = getattr(self.queues[0].layout, outcome)("processing", held.lease.task_id)
+        assert self.store.put_if_absent(key, ended.to_bytes())
+        one.state, one.renewed = outcome, None
+
+    @rule(worker=st.integers(0, 1))
+    def vanish(self, worker: int) -> None:
+        """A worker claims a task, is never heard of again, and its time passes."""
+        self.claim(worker)
+        self.time_passes(LEASE + 1)
 
     @rule(held=consumes(attempts))
     def release(self, held: Attempt) -> None:

@@ -124,7 +124,7 @@ def _encoded(source: Any, stream: Any, out: Any) -> Iterator[Any]:
 def _opened(path: Path) -> Iterator[Any]:
     import av
 
-    # A file object instead of a name: FFmpeg gets bytes and has no path or protocol of its own to follow.
+    # The whitelist is what keeps a script of FFmpeg's (concat, HLS) from opening the files that it names.
     with path.open("rb") as file, av.open(file, options={"format_whitelist": _WHITELIST}) as container:
         yield container
 

@@ -135,6 +135,7 @@ def _translated(error: Exception) -> DuplexforgeError:
         response = getattr(cause, "response", None)
         if response is not None and hasattr(cause, "status"):
             status, retry_after = int(cause.status), response.headers.get("Retry-After")
+            response.close()
     return site_error(str(error), status=status, retry_after=retry_after)
 
 

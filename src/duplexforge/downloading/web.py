@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from duplexforge import __version__
 from duplexforge.downloading.classify import http_status, network_error
-from duplexforge.errors import InputError, RetryLater
+from duplexforge.errors import InputError
 
 if TYPE_CHECKING:
     from requests import Response
@@ -44,13 +44,7 @@ def request(url: str, timeout: float) -> Iterator[Response]:
 
 
 def blocks(response: Response) -> Iterator[bytes]:
-    """The body as it arrives, so that a dripping server is seen byte by byte. RetryLater when it ends too early."""
-    expected = response.headers.get("Content-Length", "")
-    received = 0
-    # read1 gives what is there; iter_content would wait for a whole block.
+    """The body as it arrives, so that a dripping server is seen byte by byte. ``request`` reports an early end."""
+    # read1 gives what is there; iter_content would wait for a whole block. urllib3 itself compares with Content-Length.
     while block := response.raw.read1(_BLOCK, decode_content=True):
-        received += len(block)
         yield block
-    plain = not response.headers.get("Content-Encoding")
-    if plain and expected.isdigit() and received < int(expected):
-        raise RetryLater(f"the body ended after {received} of {expected} bytes", reason="network")

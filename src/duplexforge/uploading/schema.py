@@ -45,7 +45,7 @@ FIELDS = (
     SampleField("audio", "string", "file name of the audio in the pipeline's output"),
     SampleField("sha256", "string", "checksum of the audio bytes"),
     SampleField("title", "string", "title of the recording"),
-    SampleField("url", "string", "where it came from"),
+    SampleField("url", "string", "where it came from; null for a local file"),
     SampleField("source", "string", "channel or feed"),
     SampleField("licence", "string", "licence stated by the source"),
 )
@@ -94,6 +94,8 @@ def sample(segment: Segment, manifest: Manifest) -> dict[str, Any]:
     known["asr"] = (segment.asr or Asr()).model_dump()
     known["extra"] = [{"name": name, "value": value} for name, value in sorted((segment.extra or {}).items())]
     known |= {name: getattr(manifest, name) for name in ("episode_id", "title", "url", "source", "licence")}
+    if not (known["url"] or "").startswith(("http://", "https://")):
+        known["url"] = None  # the path of a file on somebody's machine is nobody else's business
     # Times are whole milliseconds; the difference of two of them is not, in binary.
     known["duration"] = round(segment.end - segment.start, 3)
     return {field.name: known[field.name] for field in FIELDS}

@@ -59,17 +59,19 @@ def test_no_bytes_raise(tmp_path: Path, head: bytes, rest: bytes) -> None:
     assert found is None or found.seconds is None or found.seconds > 0
 
 
-def test_playlists_and_scripts_do_not_open_other_files(tones: Path, tmp_path: Path) -> None:
-    canary = (tones / "tone.ts").as_posix()
-    texts = [
-        f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n{canary}\n#EXT-X-ENDLIST\n",
-        f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nfile://{canary}\n#EXT-X-ENDLIST\n",
-        f"ffconcat version 1.0\nfile '{canary}'\n",
-    ]
-    for text in texts:
-        path = tmp_path / "list.mp3"
-        path.write_text(text)
-        assert probe(path) is None
+def test_playlists_and_scripts_do_not_open_other_files(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without the whitelist FFmpeg opens the canary for the relative names: it takes them for safe.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "canary.ts").write_bytes((tones / "tone.ts").read_bytes())
+    for canary in ("canary.ts", "file:canary.ts", f"{tmp_path}/canary.ts", f"file://{tmp_path}/canary.ts"):
+        hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n{canary}\n#EXT-X-ENDLIST\n"
+        concat = f"ffconcat version 1.0\nfile {canary}\n"
+        for name in ("list", "list.mp3", "list.m3u8"):
+            for text in (hls, concat):
+                (tmp_path / name).write_text(text)
+                assert probe(tmp_path / name) is None
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,14 @@ def test_json_has_the_same_fields_in_every_sample(site: Site, tmp_path: Path) ->
     assert (shard.record.flagged, shard.record.flags) == (1, {"low_mos": 1, "overlap": 1})
 
 
+def test_paths_of_local_files_are_not_published(site: Site, tmp_path: Path) -> None:
+    put_episode(site.store, site.layout, "a", segments=1, url="file:///home/somebody/secret%20plans.wav")
+    put_episode(site.store, site.layout, "b", segments=1)
+    shard = made(site, tmp_path / "out")
+    assert [row["url"] for row in pq.read_table(shard.parquet).to_pylist()] == [None, "https://example.org/b"]
+    assert b"somebody" not in shard.tar.read_bytes() + shard.parquet.read_bytes()
+
+
 def test_parquet_rows(site: Site, tmp_path: Path) -> None:
     put_episode(site.store, site.layout, "a", segments=2, changes=[{}, measured(1)])
     shard = made(site, tmp_path / "out")

@@ -1,0 +1,156 @@
+"""Score: DNSMOS against the network run window by window, and the measure that stands in for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from Emilia.config import load_config
+from Emilia.errors import ModelMissing
+from Emilia.models import dnsmos
+from Emilia.models.dnsmos import LENGTH, Dnsmos, locate, windows
+from Emilia.models.signal import snr_estimate
+from Emilia.recording import Recording, Segment, Waveform
+from Emilia.stages.score import Quality, Score
+from tests.unit.emilia import synth
+from tests.unit.emilia.conftest import Samples, hush
+
+
+def plain(samples: Samples) -> np.ndarray:
+    """The published loop, one window a call, with every full window."""
+    spec = find_spec("speechmos")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    path = Path(spec.submodule_search_locations[0]) / "dnsmos_models" / "sig_bak_ovr.onnx"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    while len(samples) < 144160:
+        samples = np.append(samples, samples)
+    rows = []
+    start = 0
+    while start + 144160 <= len(samples):
+        sig, bak, ovr = session.run(None, {"input_1": samples[None, start : start + 144160]})[0][0]
+        rows.append(
+            (
+                -0.06766283 * ovr**2 + 1.11546468 * ovr + 0.04602535,
+                -0.08397278 * sig**2 + 1.22083953 * sig + 0.0052439,
+                -0.13166888 * bak**2 + 1.60915514 * bak - 0.39604546,
+            )
+        )
+        start += 16000
+    return np.mean(rows, axis=0)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Dnsmos:
+    scorer = Dnsmos(load_config(None, overrides={"score.batch": 2}))
+    scorer.load("cpu")
+    return scorer
+
+
+@pytest.mark.parametrize("seconds", [1.0, 11.2])
+def test_equals_the_network_run_window_by_window(scorer: Dnsmos, seconds: float) -> None:
+    samples = synth.speech(seconds)
+    found = scorer.score(samples, hush)
+    assert np.allclose([found.ovrl, found.sig, found.bak], plain(samples), atol=1e-4)
+    assert found.snr_estimate is None
+
+
+def test_the_network_hears_noise(scorer: Dnsmos) -> None:
+    samples = synth.speech(9.01)
+    noisy = samples + 0.1 * np.random.default_rng(0).standard_normal(len(samples)).astype(np.float32)
+    clean, bad = scorer.score(samples, hush), scorer.score(noisy, hush)
+    assert clean.bak is not None
+    assert bad.bak is not None
+    assert bad.bak < clean.bak - 0.5
+
+
+def test_no_sample_no_score(scorer: Dnsmos) -> None:
+    assert scorer.score(np.zeros(0, np.float32), hush) == Quality()
+
+
+def test_windows_are_one_a_second_to_the_end() -> None:
+    assert windows(LENGTH, 16000) == [0]
+    assert windows(LENGTH + 15999, 16000) == [0]
+    assert windows(LENGTH + 16000, 16000) == [0, 16000]
+    assert len(windows(30 * 16000, 16000)) == 21
+
+
+def test_compat_loses_the_windows_that_the_published_loop_loses() -> None:
+    lost = windows(30 * 16000, 16000, compat=True)
+    expected = []
+    for idx in range(int(np.floor(30 * 16000 / 16000) - 9.01) + 1):
+        if len(range(int(idx * 16000), int((idx + 9.01) * 16000))) >= int(9.01 * 16000):
+            expected.append(idx * 16000)
+    assert lost == expected
+    assert 0 < len(lost) < len(windows(30 * 16000, 16000))
+
+
+def test_own_file_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "mine.onnx"
+    own.write_bytes(b"weights")
+    assert locate(str(own)) == own
+    assert locate("sig_bak_ovr.onnx").name == "sig_bak_ovr.onnx"
+    monkeypatch.setattr(dnsmos, "find_spec", lambda _name: None)
+    with pytest.raises(ModelMissing, match="install speechmos"):
+        locate("absent.onnx")
+
+
+@pytest.mark.parametrize("snr", [5.0, 20.0, 40.0])
+def test_snr_estimate_follows_the_noise(snr: float) -> None:
+    rng = np.random.default_rng(0)
+    gate = np.tile(np.repeat([1.0, 0.0], 3200), 10)
+    tone = np.sin(np.arange(64000) / 5) * np.sqrt(2) * gate
+    noise = rng.standard_normal(64000) * 10 ** (-snr / 20)
+    found = snr_estimate((tone + noise).astype(np.float32))
+    # Where there is speech there is noise too, so (s + n) / n is what can be seen.
+    assert found == pytest.approx(10 * np.log10(1 + 10 ** (snr / 10)), abs=1.5)
+    assert snr_estimate(np.zeros(100, np.float32)) is None
+
+
+def staged(wave: Callable[[Samples], Waveform], path: Path, scorer: object = None, **overrides: object) -> Recording:
+    recording = Recording(path, "ep", path, path, narrow=wave(synth.speech(3.0)))
+    recording.segments = [Segment(0.0, 1.5, "S"), Segment(1.5, 3.0, "S")]
+    stage = Score(load_config(None, overrides={f"score.{k}": v for k, v in overrides.items()}))
+    stage.load("cpu")
+    if scorer:
+        stage._scorer = scorer  # type: ignore[assignment]
+    stage.run(recording, hush)
+    recording.facts["engine"] = stage.engine
+    return recording
+
+
+class Fixed:
+    """A scorer that gives the length of the audio in seconds as every score."""
+
+    def score(self, audio: Samples, progress: object) -> Quality:
+        return Quality(len(audio) / 16000, 4.0, 4.5)
+
+
+def test_low_scores_are_flagged(wave: Callable[[Samples], Waveform], tmp_path: Path) -> None:
+    for least, flags in ((1.4, []), (1.5, []), (1.6, ["low_mos"])):
+        recording = staged(wave, tmp_path, Fixed(), min_mos=least)
+        assert recording.facts["engine"] == "dnsmos"
+        for segment in recording.pieces():
+            assert segment.flags == flags
+            assert (segment.dnsmos, segment.dnsmos_sig, segment.dnsmos_bak) == (1.5, 4.0, 4.5)
+
+
+def test_without_the_model_nothing_is_made_up(
+    wave: Callable[[Samples], Waveform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dnsmos, "find_spec", lambda _name: None)
+    recording = staged(wave, tmp_path)
+    assert recording.facts["engine"] == "signal"
+    for segment in recording.pieces():
+        assert segment.dnsmos is segment.dnsmos_sig is segment.dnsmos_bak is None
+        assert segment.flags == ["no_dnsmos"]
+        assert segment.extra["snr_estimate"] > 0
+    with pytest.raises(ModelMissing):
+        staged(wave, tmp_path, engine="dnsmos")
