@@ -65,7 +65,8 @@ class Pocketsphinx:
         return [self._recognise(clip) for clip in clips]
 
     def _recognise(self, clip: Audio) -> Hypothesis:
-        if not len(clip):
+        # Of digital silence it would make up a word.
+        if not clip.any():
             return Hypothesis("", "en", Asr())
         pcm = np.rint(np.clip(clip, -1.0, 1.0) * 32767).astype("<i2").tobytes()
         self._decoder.reinit_feat(self._decoder.config)

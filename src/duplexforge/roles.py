@@ -76,8 +76,8 @@ def process_step(site: Site, device: str = "cpu") -> Step[ProcessTask]:
 def upload_step(site: Site) -> Step[UploadTask]:
     """The step of the upload role: to the Hub when HF_REPO_ID is set, else to the local folder."""
     config.quiet_libraries()
-    from duplexforge.uploading.role import UploadStep
     from duplexforge.uploading.hub import HubTarget
+    from duplexforge.uploading.role import UploadStep
     from duplexforge.uploading.targets import LocalTarget
 
     wanted = site.settings[UploadSettings]
@@ -99,7 +99,11 @@ def worker(role: str, site: Site, *, drain: bool) -> Worker[Any]:
     step: Step[Any] = STEPS[role](site)  # type: ignore[operator]
     queue = site.queue(STAGE_OF[role])
     queue.sweep(step.done)
-    return Worker(queue, step, site.settings[QueueSettings], scratch=scratch_folder(site.settings), drain=drain)
+    worker = Worker(queue, step, site.settings[QueueSettings], scratch=scratch_folder(site.settings), drain=drain)
+    if role == "download":
+        # A long download runs in the prefetch thread, where no checkpoint of the worker can interrupt it.
+        step.stop_when(worker.stopping.is_set)  # type: ignore[attr-defined]
+    return worker
 
 
 def scratch_folder(settings: Settings) -> Path | None:

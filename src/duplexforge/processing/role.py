@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from duplexforge import metrics
 from duplexforge.config import ProcessSettings
-from duplexforge.errors import InputError, ModelError, RetryLater
+from duplexforge.errors import InputError, LeaseLost, ModelError, RetryLater
 from duplexforge.layout import UNKNOWN_LANGUAGE, Layout
 from duplexforge.processing import emilia
 from duplexforge.records import AudioRecord, FileEntry, Hours, Manifest, ProcessTask, now, parse
@@ -78,15 +78,15 @@ class ProcessStep:
             )
         where = self._layout.attempt(task.language, task.episode_id, attempt)
         files = self._store.send_folder(out, where)
+        names = [where + entry.name for entry in files]
         try:
             progress.check_lease()
-            won = self._commit(self._manifest(task, fetched, result, files, where))
-        except Exception:
-            # Nobody will ever reference these files; a store that fails here too leaves them to the lifecycle rule.
-            self._store.delete([where + entry.name for entry in files])
+        except LeaseLost:
+            self._store.delete(names)
             raise
-        if not won:
-            self._store.delete([where + entry.name for entry in files])
+        # A commit that raises may have been applied with its answer lost: only a clear "no" lets files be deleted.
+        if not self._commit(self._manifest(task, fetched, result, files, where)):
+            self._store.delete(names)
             return {"outcome": "committed by another attempt"}
         self._count(result)
         return {"outcome": result.outcome, "segments": len(result.segments), "seconds": round(result.duration, 3)}

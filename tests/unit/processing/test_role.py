@@ -10,7 +10,7 @@ import pytest
 
 from duplexforge import config
 from duplexforge.config import ProcessSettings, QueueSettings, StoreSettings
-from duplexforge.errors import ConfigError, InputError, LeaseLost, ModelError, RetryLater
+from duplexforge.errors import ConfigError, InputError, LeaseLost, ModelError, RetryLater, StoreError
 from duplexforge.layout import Layout
 from duplexforge.processing import emilia
 from duplexforge.processing.role import ProcessStep
@@ -18,6 +18,7 @@ from duplexforge.queues.prefix import PrefixQueue
 from duplexforge.records import AudioRecord, Manifest, ProcessTask
 from duplexforge.storage import Store, open_store
 from duplexforge.worker import Worker
+from tests.servers.s3_client import S3Server
 
 KEYS = Layout()
 AUDIO = "raw_audio/en/shows/ep1.mp3"
@@ -51,7 +52,9 @@ def step(store: Store, toy_emilia: Path) -> ProcessStep:
     return ProcessStep(store, KEYS, ProcessSettings(emilia_path=str(toy_emilia)))
 
 
-def attempt(step: ProcessStep, folder: Path, name: str, *, lost: bool = False, task: ProcessTask = TASK) -> dict[str, object]:
+def attempt(
+    step: ProcessStep, folder: Path, name: str, *, lost: bool = False, task: ProcessTask = TASK
+) -> dict[str, object]:
     """Fetch and work as one attempt would."""
     folder.mkdir()
     return step.work(task, step.fetch(task, folder), name, Steady(lost=lost))
@@ -88,6 +91,19 @@ def test_lost_lease_commits_nothing(store: Store, step: ProcessStep, tmp_path: P
     assert keys(store, "processed/") == []
 
 
+def test_lost_answer_to_the_commit_loses_no_file(s3_server: S3Server, toy_emilia: Path, tmp_path: Path) -> None:
+    bucket = s3_server.fresh_bucket()
+    store = open_store(s3_server.settings(bucket), attempts=1)
+    store.put(AUDIO, b"some audio")
+    step = ProcessStep(store, KEYS, ProcessSettings(emilia_path=str(toy_emilia)))
+    s3_server.arm("lost", method="PUT", match=f"{bucket}/processed/en/ep1/manifest.json")
+    with pytest.raises(StoreError):
+        attempt(step, tmp_path / "one", "a1-aaaa")
+    manifest = Manifest.model_validate_json(store.get("processed/en/ep1/manifest.json"))
+    for entry in manifest.files:
+        assert hashlib.sha256(store.get(manifest.folder + entry.name)).hexdigest() == entry.sha256
+
+
 @pytest.mark.parametrize(
     ("body", "error", "reason"),
     [
@@ -116,7 +132,9 @@ def test_missing_and_changed_audio(store: Store, step: ProcessStep, tmp_path: Pa
     )  # fmt: skip
     store.put("raw_audio/en/shows/ep1.json", record.to_bytes())
     with pytest.raises(RetryLater, match="checksum"):
-        attempt(step, tmp_path / "two", "a1", task=TASK.model_copy(update={"record_key": "raw_audio/en/shows/ep1.json"}))
+        attempt(
+            step, tmp_path / "two", "a1", task=TASK.model_copy(update={"record_key": "raw_audio/en/shows/ep1.json"})
+        )
 
 
 def test_worker_runs_hand_written_tasks(store: Store, step: ProcessStep) -> None:
