@@ -30,7 +30,7 @@ _FPS = RATE // HOP
 # Boundaries are drawn every 50 ms: finer than the collar of any evaluation, and five times cheaper than every frame.
 _STEP = 5
 # Frames whose log energy lies further below the loudest within a second say more about the room than the voice.
-_ACTIVE = 14.0
+_ACTIVE = 12.0
 _NEARBY = 200
 # About this share of the frames of running speech is active.
 _ACTIVE_SHARE = 0.6
@@ -171,6 +171,7 @@ class ClusterDiarizer:
     """
 
     marks_overlap = False
+    adds: tuple[str, ...] = ("voiced", "turns")
 
     def __init__(self, config: Config) -> None:
         self.options = config.diarize

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.packet import Packet
 
 from Emilia.errors import BadAudio
 from Emilia.recording import Audio
@@ -150,5 +151,19 @@ def encode(path: Path, audio: Audio, rate: int, *, codec: str, bitrate: int) -> 
         frame = AudioFrame.from_ndarray(pcm, format=sample_format, layout="mono")
         frame.sample_rate = rate
         frame.pts = 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        container.mux(_trimmed([*stream.encode(frame), *stream.encode(None)]))
+
+
+def _trimmed(packets: list[Packet[Any]]) -> list[Packet[Any]]:
+    """The packets, with all padding at the end counted in the last one's skip data (start, end, two reasons).
+
+    LAME may flush a packet that is padding alone after one that is partly padding. The muxer writes what the last packet
+    says into the gapless tag, so that such a file would play up to 47 samples too long.
+    """
+    told = [bytes(p.get_sidedata("skip_samples")) for p in packets if p.has_sidedata("skip_samples")]
+    padding = sum(int.from_bytes(data[4:8], "little") for data in told)
+    if padding and packets[-1].has_sidedata("skip_samples"):
+        last = packets[-1].get_sidedata("skip_samples")
+        last.update(bytes(4) + padding.to_bytes(4, "little") + bytes(2))
+        packets[-1].set_sidedata(last)
+    return packets

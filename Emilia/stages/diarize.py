@@ -21,6 +21,7 @@ class Diarizer(Protocol):
     """
 
     models: dict[str, str]
+    adds: tuple[str, ...]
     marks_overlap: bool
 
     def load(self, device: str) -> None: ...
@@ -31,15 +32,15 @@ class Diarizer(Protocol):
 
 
 class Diarize:
-    """Needs ``narrow``, adds ``turns``; the outcome is ``no_speech`` when there are none."""
+    """Needs ``narrow``, adds ``turns`` (and ``voiced`` with some engines); the outcome is ``no_speech`` when there are none."""
 
     name = "diarize"
     needs: tuple[str, ...] = ("narrow",)
-    adds: tuple[str, ...] = ("turns",)
 
     def __init__(self, config: Config) -> None:
         self.engine = config.diarize.engine
         self._diarizer: Diarizer = find(ENGINES, self.engine, "diarizer")(config)
+        self.adds: tuple[str, ...] = self._diarizer.adds
 
     @property
     def models(self) -> dict[str, str]:

@@ -238,6 +238,18 @@ def report(
 
 
 @app.command()
+def verify(
+    store: Store = None,
+    repair: Annotated[list[str] | None, typer.Option(help="Build this batch again (en-000007) and replace it.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare the published data set with the ledger and the manifests, sample by sample; 65 when something is wrong."""
+    from duplexforge import local
+
+    raise typer.Exit(local.verify(_site("upload", store, probe=False), repair or [], as_json=json))
+
+
+@app.command()
 def doctor(store: Store = None, json: Json = False) -> None:
     """Check this machine: settings, store, ffmpeg, models; say what is wrong and how to mend it."""
     from duplexforge import doctor as checks

@@ -36,7 +36,13 @@ class Group(BaseSettings):
     """Base of the settings groups: frozen, environment names without prefix, empty means unset."""
 
     model_config = SettingsConfigDict(
-        frozen=True, use_attribute_docstrings=True, env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True, env_prefix=""
+        frozen=True,
+        use_attribute_docstrings=True,
+        env_file=".env",
+        env_ignore_empty=True,
+        env_prefix="",
+        extra="ignore",
+        populate_by_name=True,
     )
 
     @classmethod
@@ -46,7 +52,7 @@ class Group(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flag, environment, ``.env``, TOML file named by DUPLEXFORGE_CONFIG, default: the first that has a value wins."""
         sources = [init_settings, env_settings, dotenv_settings]
@@ -71,7 +77,8 @@ class StoreSettings(Group):
     )
     """Access key; unset: the platform's own identity (instance role, web identity)."""
     secret_access_key: OptionalSecret = Field(
-        default=None, validation_alias=AliasChoices("secret_access_key", "R2_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
+        default=None,
+        validation_alias=AliasChoices("secret_access_key", "R2_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
     )
     """Secret of the access key."""
     aws_region: str = "auto"
@@ -121,7 +128,9 @@ class DownloadSettings(Group):
     """Accept ``file:`` URLs in tasks (``duplexforge run`` on local files sets it; a cluster should not)."""
     max_bytes: int = Field(default=4 * 1024**3, ge=1, validation_alias=AliasChoices("max_bytes", "DOWNLOAD_MAX_BYTES"))
     """Largest file that is taken, in bytes."""
-    socket_timeout: float = Field(default=30.0, gt=0, validation_alias=AliasChoices("socket_timeout", "DOWNLOAD_TIMEOUT"))
+    socket_timeout: float = Field(
+        default=30.0, gt=0, validation_alias=AliasChoices("socket_timeout", "DOWNLOAD_TIMEOUT")
+    )
     """Seconds without a byte before a download is given up for now."""
 
 

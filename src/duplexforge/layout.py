@@ -1,7 +1,7 @@
 """Every object key of the product, as a function.
 
-Nothing else in the tree joins prefixes. Keys use the alphabet ``A-Z a-z 0-9 . _ -`` and ``/``; whatever comes from outside
-(titles, paths, feed ids) is hashed before it gets here, and :func:`safe_name` refuses the rest.
+Nothing else in the tree joins prefixes. Keys use the alphabet ``A-Z a-z 0-9 . _ -`` and ``/``; whatever comes from
+outside (titles, paths, feed ids) is hashed before it gets here, and :func:`safe_name` refuses the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 import langcodes
+from langcodes.tag_parser import LanguageTagError
 
 AUDIO_EXTENSIONS = ("mp3", "m4a", "wav", "flac", "aac", "ogg", "opus", "wma", "webm")
 
@@ -24,17 +25,17 @@ UNKNOWN_LANGUAGE = "unknown"
 
 
 def safe_name(name: str) -> str:
-    """Return ``name`` when it may stand in a key or file name; ValueError otherwise (path parts, control characters, length)."""
+    """Return ``name`` when it may be part of a key or file name; ValueError otherwise (path parts, odd signs, length)."""
     if not _SAFE.fullmatch(name) or ".." in name:
-        raise ValueError(f"{name[:80]!r} cannot be part of an object key (letters, digits, '.', '_' and '-', at most 200)")
+        raise ValueError(f"{name[:80]!r} cannot be part of an object key: at most 200 letters, digits, '.', '_' and '-'")
     return name
 
 
 def language_subtag(language: str | None) -> str:
-    """Normalise a language name to its primary subtag: ``en-US``, ``eng``, ``EN`` → ``en``; anything else → ``unknown``."""
+    """Normalise a language to its primary subtag: ``en-US``, ``eng``, ``EN`` → ``en``; anything else → ``unknown``."""
     try:
         tag = langcodes.standardize_tag((language or "").strip(), macro=True)
-    except langcodes.LanguageTagError:
+    except LanguageTagError:
         return UNKNOWN_LANGUAGE
     primary = tag.split("-", 1)[0]
     known = langcodes.tag_is_valid(primary) and primary not in ("und", "mul", "zxx", "mis")
@@ -121,5 +122,5 @@ def shard_stem(language: str, number: int) -> str:
 
 
 def name_of(key: str) -> str:
-    """The last part of a key without its ending(s): ``tasks/x_todo/a.b.task`` → ``a.b``; leases keep ``<id>.<attempt>``."""
+    """The last part of a key without its ending: ``tasks/x_todo/a.b.task`` → ``a.b``; leases keep ``<id>.<attempt>``."""
     return key.rsplit("/", 1)[-1].rsplit(".", 1)[0]

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from rich.console import Console
@@ -18,6 +19,9 @@ from duplexforge.roles import Site
 from duplexforge.run import Chain, Plan, settings_for
 from duplexforge.status import collect, report, table
 from duplexforge.status.snapshot import Snapshot
+from duplexforge.uploading.role import republish
+from duplexforge.uploading.targets import LocalTarget
+from duplexforge.uploading.verify import verify_folder, verify_target
 
 _MOST_WORKERS = 8
 
@@ -78,6 +82,20 @@ def show(site: Site, *, as_json: bool) -> None:
         print(json.dumps(snapshot.to_json(), indent=1, ensure_ascii=False))
     else:
         Console().print(table.render(snapshot))
+
+
+def verify(site: Site, repair: Sequence[str], *, as_json: bool) -> int:
+    """Build the batches of ``repair`` again, then look at everything that was published. 0, or 65 with problems."""
+    for batch in repair:
+        with TemporaryDirectory(prefix="duplexforge-") as folder:
+            republish(site.store, site.layout, roles.target(site, replace=True), batch, Path(folder))
+    where = roles.target(site)
+    if isinstance(where, LocalTarget):
+        problems = verify_folder(where.folder, site.store, site.layout)
+    else:
+        problems = verify_target(where, site.store, site.layout)
+    print(json.dumps(problems, indent=1, ensure_ascii=False) if as_json else "\n".join(problems) or "all is well")
+    return InputError.exit_code if problems else 0
 
 
 def _log_to(out: Path) -> TextIO:

@@ -177,7 +177,11 @@ class BatchLine(Record):
 
 
 class LedgerEntry(Record):
-    """Record that a batch was published: where, what and with which checksum."""
+    """Record that a batch was published: where, what and with which checksums.
+
+    ``audio`` is the kind of the audio files (mp3, flac); ``licences`` counts samples by licence, ``""`` standing for one
+    that the source did not state.
+    """
 
     batch: str
     language: str
@@ -189,6 +193,12 @@ class LedgerEntry(Record):
     sha256: str
     target: str
     commit: str | None = None
+    audio: str = "mp3"
+    parquet_size: int = 0
+    parquet_sha256: str = ""
+    flagged: int = 0
+    flags: dict[str, int] = Field(default_factory=dict)
+    licences: dict[str, int] = Field(default_factory=dict)
     published_at: str
 
 

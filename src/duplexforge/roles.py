@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duplexforge import config, log
 from duplexforge.config import (
@@ -25,6 +25,9 @@ from duplexforge.queues.prefix import PrefixQueue
 from duplexforge.records import DownloadTask, ProcessTask, Task, UploadTask
 from duplexforge.storage import Store, open_store
 from duplexforge.worker import Step, Worker
+
+if TYPE_CHECKING:
+    from duplexforge.uploading.target import Target
 
 # stage of the queue → its kind of task; the roles are named by the command, the queues by their stage.
 TASKS: dict[str, type[Task]] = {"download": DownloadTask, "processing": ProcessTask, "upload": UploadTask}
@@ -74,21 +77,23 @@ def process_step(site: Site, device: str = "cpu") -> Step[ProcessTask]:
 
 
 def upload_step(site: Site) -> Step[UploadTask]:
-    """The step of the upload role: to the Hub when HF_REPO_ID is set, else to the local folder."""
+    """The step of the upload role."""
+    from duplexforge.uploading.role import UploadStep
+
+    return UploadStep(site.store, site.layout, target(site))
+
+
+def target(site: Site, *, replace: bool = False) -> Target:
+    """Where data sets go: the Hub when HF_REPO_ID is set, else the local folder. ``replace`` overwrites damaged shards."""
     config.quiet_libraries()
     from duplexforge.uploading.hub import HubTarget
-    from duplexforge.uploading.role import UploadStep
     from duplexforge.uploading.targets import LocalTarget
 
     wanted = site.settings[UploadSettings]
-    target: LocalTarget | HubTarget
-    if wanted.hf_repo_id:
-        token = wanted.hf_token.get_secret_value() if wanted.hf_token else None
-        log.hide(token)
-        target = HubTarget(wanted.hf_repo_id, token=token, endpoint=wanted.hf_endpoint)
-    else:
-        target = LocalTarget(Path(wanted.publish_dir).expanduser())
-    return UploadStep(site.store, site.layout, target)
+    if not wanted.hf_repo_id:
+        return LocalTarget(Path(wanted.publish_dir).expanduser(), replace=replace)
+    token = wanted.hf_token.get_secret_value() if wanted.hf_token else None
+    return HubTarget(wanted.hf_repo_id, token=token, endpoint=wanted.hf_endpoint, replace=replace)
 
 
 STEPS = {"download": download_step, "process": process_step, "upload": upload_step}

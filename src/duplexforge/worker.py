@@ -1,9 +1,9 @@
 """The one loop of all queue roles: claim, fetch, work, settle by error class, count.
 
-A role is a :class:`Step`: it can tell whether a task's output is already committed, fetch its input, and do the work. The
-loop claims and fetches the next task in a second thread while the current one is worked on, renews leases *only while the
-step shows progress*, and on a stop request claims no more, lets the running task finish within ``drain_seconds``, and hands
-the rest back uncounted.
+A role is a :class:`Step`: it can tell whether a task's output is already committed, fetch its input, and do the work.
+The loop claims and fetches the next task in a second thread while the current one is worked on, renews leases *only
+while the step shows progress*, and on a stop request claims no more, lets the running task finish within
+``drain_seconds``, and hands the rest back uncounted.
 """
 
 from __future__ import annotations
@@ -16,42 +16,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from duplexforge import log, metrics
 from duplexforge.config import QueueSettings
 from duplexforge.errors import DuplexforgeError, LeaseLost, Preempted, Retry
 from duplexforge.queues.base import Lease, TaskQueue
 from duplexforge.records import Task
+from duplexforge.step import Progress as Progress
+from duplexforge.step import Step as Step
 
 K = TypeVar("K", bound=Task)
-K_contra = TypeVar("K_contra", bound=Task, contravariant=True)
 _IDLE_WAIT = 1.0
 # How soon the loop sees a request to stop.
 _STOP_LOOK = 0.05
-
-
-class Progress(Protocol):
-    """What a step is given to show that it moves."""
-
-    def beat(self, what: str = "", fraction: float = 0.0) -> None:
-        """Show progress; a checkpoint: raises LeaseLost or Preempted when the task must stop here."""
-
-    def check_lease(self) -> None:
-        """Ask the queue, now, whether the task is still ours: the last look before a commit. Raises LeaseLost."""
-
-
-class Step(Protocol[K_contra]):
-    """One role's work on one task."""
-
-    def done(self, task: K_contra) -> bool:
-        """Whether the output of the task is committed already."""
-
-    def fetch(self, task: K_contra, folder: Path) -> Any:
-        """Bring the input to ``folder``; what it returns is handed to ``work``. Runs in the prefetch thread."""
-
-    def work(self, task: K_contra, fetched: Any, attempt: str, progress: Progress) -> dict[str, Any]:
-        """Do the task and commit it. ``attempt`` is a name no other attempt has. Returns facts for the record."""
 
 
 @dataclass
@@ -83,7 +61,13 @@ class Worker(Generic[K]):
     """Runs a step on a queue until it is stopped, or, with ``drain``, until no task is open."""
 
     def __init__(
-        self, queue: TaskQueue[K], step: Step[K], settings: QueueSettings, *, scratch: Path | None = None, drain: bool = False
+        self,
+        queue: TaskQueue[K],
+        step: Step[K],
+        settings: QueueSettings,
+        *,
+        scratch: Path | None = None,
+        drain: bool = False,
     ) -> None:
         self.queue, self.step, self.settings, self.drain = queue, step, settings, drain
         self.stopping = threading.Event()
@@ -100,7 +84,7 @@ class Worker(Generic[K]):
         self._log = log.get("worker", stage=queue.stage)
 
     def stop(self, grace: float | None = None) -> None:
-        """Ask for a stop; the running task may go on for ``grace`` seconds (the setting's when None). Safe in a signal."""
+        """Ask for a stop; the running task may go on for ``grace`` seconds (None: the setting's). Safe in a signal."""
         if self._deadline is None:
             self._deadline = time.monotonic() + (self.settings.drain_seconds if grace is None else grace)
         self.stopping.set()
@@ -140,7 +124,8 @@ class Worker(Generic[K]):
     def _prefetch(self, ready: queues.Queue[Held[K] | None]) -> None:
         try:
             while not self.stopping.is_set():
-                if self._stalled():  # else a worker that hangs would claim its own task again, and livez would say all is well
+                if self._stalled():
+                    # Else a worker that hangs would claim its own task again, and livez would say that all is well.
                     self.stopping.wait(_STOP_LOOK)
                     continue
                 self.moved_at = time.monotonic()
@@ -156,7 +141,7 @@ class Worker(Generic[K]):
                     lease.release()
                     continue
                 self._offer(ready, self._fetch(lease))
-        except BaseException as error:  # noqa: BLE001 - the loop itself broke (store gone, access refused): tell the main thread
+        except BaseException as error:  # noqa: BLE001 - the loop broke (store gone, access refused): tell the main thread
             self._fatal = error
         finally:
             self._fetching.clear()
@@ -190,7 +175,7 @@ class Worker(Generic[K]):
         return held
 
     def _drop_rest(self, prefetch: threading.Thread) -> None:
-        """Hand back what was not started. A claim under way is waited for, a fetch is not: its lease is simply given up."""
+        """Hand back what was not started. A claim under way is waited for, a fetch is not: its lease is given up."""
         while True:
             over = not prefetch.is_alive() or self._fetching.is_set()
             with self._lock:
@@ -216,7 +201,7 @@ class Worker(Generic[K]):
                 held.beat_at, held.working = time.monotonic(), True
                 result = self.step.work(lease.task, held.fetched, f"a{lease.attempt}-{lease.nonce}", _Beats(self, held))
             lease.complete(result)
-        except Exception as error:  # the protocol boundary: every error ends in a settled lease
+        except Exception as error:  # noqa: BLE001 - the boundary: every error ends in a settled lease
             word, reason = self._settle(lease, error)
         finally:
             self._forget(held)

@@ -56,7 +56,7 @@ ATOMIC = ("local", "memory", "s3")
 
 @dataclass
 class QueueSite:
-    """Where a queue under test lives: opens one more worker's view of it; ``lease`` is the shortest lease it can judge."""
+    """Where a queue under test lives: opens one more worker's view; ``lease`` is the shortest lease it can judge."""
 
     open: Callable[..., TaskQueue[ProcessTask]]
     lease: float

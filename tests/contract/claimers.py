@@ -1,7 +1,7 @@
-"""One process of the claim race: ``python -m tests.contract.claimers``, told what to do by a JSON object on standard input.
+"""One process of the claim race: ``python -m tests.contract.claimers``, told what to do by JSON on standard input.
 
-Each thread is a worker with a queue object of its own; they start together and go on until no task is open. Every claim is
-told on standard output as ``[task, attempt, worker]``.
+Each thread is a worker with a queue object of its own; they start together and go on until no task is open. Every claim
+is told on standard output as ``[task, attempt, worker]``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from duplexforge.records import ProcessTask
 from duplexforge.storage import Store, open_store
 
 LEASE_SECONDS = 600.0
+Claim = tuple[str, int, str]
 
 
 def open_queue(store: Store, seed: int = 0) -> PrefixQueue[ProcessTask]:
@@ -27,7 +28,7 @@ def open_queue(store: Store, seed: int = 0) -> PrefixQueue[ProcessTask]:
     return PrefixQueue(store, Layout(), "processing", ProcessTask, settings, rng=random.Random(seed))
 
 
-def work(queue: PrefixQueue[ProcessTask], worker: str, start: threading.Barrier, claims: list[tuple[str, int, str]]) -> None:
+def work(queue: PrefixQueue[ProcessTask], worker: str, start: threading.Barrier, claims: list[Claim]) -> None:
     """Claim and complete until nothing is open."""
     start.wait()
     while True:
@@ -43,13 +44,11 @@ def main() -> None:
     """Race with ``threads`` workers; the seeds of process ``number`` are its own."""
     wanted: dict[str, Any] = json.loads(sys.stdin.readline())
     store = open_store(StoreSettings(_env_file=None, **wanted["store"]))
-    claims: list[tuple[str, int, str]] = []
+    claims: list[Claim] = []
     start = threading.Barrier(wanted["threads"] + 1)
     threads = [
-        threading.Thread(
-            target=work, args=(open_queue(store, wanted["number"] * 100 + slot), f"{wanted['number']}.{slot}", start, claims)
-        )
-        for slot in range(wanted["threads"])
+        threading.Thread(target=work, args=(open_queue(store, seed), str(seed), start, claims))
+        for seed in range(wanted["number"] * 100, wanted["number"] * 100 + wanted["threads"])
     ]
     for thread in threads:
         thread.start()

@@ -67,7 +67,8 @@ def seed_and_race(settings: StoreSettings, count: int) -> None:
     """The whole test on one store."""
     ids = {hashed_id("pod", str(number)) for number in range(count)}
     queue = open_queue(open_store(settings))
-    assert queue.put_many(ProcessTask(id=one, episode_id=one, audio_key=f"raw_audio/en/s/{one}.mp3") for one in ids) == count
+    tasks = (ProcessTask(id=one, episode_id=one, audio_key=f"raw_audio/en/s/{one}.mp3") for one in ids)
+    assert queue.put_many(tasks) == count
 
     claims = race(settings)
 

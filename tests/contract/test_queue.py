@@ -138,9 +138,19 @@ def test_a_body_by_hand_needs_three_fields(site: QueueSite) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"null", b"[]", b'"text"', b'{"episode_id": "x"}', b"\xff\xfe\x00", b'{"episode_id": "x", "audio_key": 5}',
-     b'{"id": "another", "episode_id": "x", "audio_key": "k"}', b'{"episode_id":"x","audio_key":"k","attempt_limit":0}'],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe\x00",
+        b'{"episode_id": "x"}',
+        b'{"episode_id": "x", "audio_key": 5}',
+        b'{"id": "another", "episode_id": "x", "audio_key": "k"}',
+        b'{"episode_id": "x", "audio_key": "k", "attempt_limit": 0}',
+    ],
+)
 def test_a_malformed_body_ends_as_failed_with_the_reason(site: QueueSite, body: bytes) -> None:
     site.store.put(site.layout.todo("processing", "bad"), body)
     assert site.open().claim() is None

@@ -1,4 +1,4 @@
-"""The contract of a task queue: how tasks end, although workers crash half way, come back late, or work side by side."""
+"""The contract of a task queue: how tasks end, although workers crash half way, come late, or work side by side."""
 
 from __future__ import annotations
 
@@ -206,7 +206,8 @@ def test_a_sweep_completes_what_a_zombie_committed_after_the_limit(site: QueueSi
     site.open().put_many([task("committed"), task("not")])
     for _ in range(2):
         claimed(site.open()).fail(InputError("x"), permanent=True)
-    site.store.put_if_absent(site.layout.failed("processing", "odd"), b'{"id":"odd","outcome":"failed","attempt":1,"ended_at":"-"}')
+    odd = b'{"id": "odd", "outcome": "failed", "attempt": 1, "ended_at": "-"}'
+    site.store.put_if_absent(site.layout.failed("processing", "odd"), odd)
     assert site.open().sweep(lambda one: one.episode_id == "committed") == 1
     assert [record.id for record in site.open().ended("completed")] == ["committed"]
     assert [record.id for record in site.open().ended("failed")] == ["not", "odd"]

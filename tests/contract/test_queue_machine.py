@@ -60,7 +60,7 @@ class ClockedStore(Store):
 
 @dataclass
 class Model:
-    """What the queue must know of one task; ``renewed`` is when its last attempt was granted or renewed, None when free."""
+    """What the queue must know of a task; ``renewed``: when its last attempt was granted or renewed, None when free."""
 
     state: str = "open"
     attempt: int = 0

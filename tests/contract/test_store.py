@@ -38,7 +38,8 @@ def test_one_of_many_racing_writers_wins(atomic_store: Store) -> None:
         for number in range(20):
             bodies = [f"{number}-{writer}".encode() for writer in range(16)]
             won = list(pool.map(lambda body, key=f"race/{number}": atomic_store.put_if_absent(key, body), bodies))
-            assert [body for body, mine in zip(bodies, won, strict=True) if mine] == [atomic_store.get(f"race/{number}")]
+            winners = [body for body, mine in zip(bodies, won, strict=True) if mine]
+            assert winners == [atomic_store.get(f"race/{number}")]
 
 
 def test_missing_objects(store: Store, tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_bodies_come_back_byte_for_byte(store: Store, body: bytes, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "key",
-    ["a b", "a+b", "ünï-日本", "100%", "a%20b", "x=y&z?", "~a", ".hidden", "..a", "(1)'!", "a;b,c@:$", "p#x", 'a"<>b', "A"],
+    ["a b", "a+b", "ünï-日本", "100%", "a%20b", "x=y&z?", "~a", ".hid", "..a", "(1)'!", "a;b,c@:$", "p#x", 'a"<>b', "A"],
 )
 def test_odd_keys_are_kept_exactly(store: Store, key: str) -> None:
     name = f"odd/{key}.task"
@@ -122,7 +123,7 @@ def test_pages_of_a_thousand(store: Store) -> None:
     fill(store, keys)
     pages = [[meta.key for meta in page] for page in store.pages("p/")]
     assert [len(page) for page in pages] == [1000, 205]
-    assert sum(pages, []) == keys
+    assert [key for page in pages for key in page] == keys
     assert [meta.key for meta in store.list("p/", after="p/00002")] == keys[3:]
     store.delete(keys)
     assert list(store.list("p/")) == []
@@ -197,7 +198,7 @@ def test_stores_that_cannot_be_opened(tmp_path: Path) -> None:
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(names=st.sets(st.text("abcXYZ019._-", min_size=1, max_size=6).filter(lambda name: set(name) != {"."}), max_size=12))
+@given(names=st.sets(st.from_regex(r"[abcXYZ019._-]{0,5}[abcXYZ019_-]", fullmatch=True), max_size=12))
 def test_listing_agrees_with_sorting(tmp_path_factory: pytest.TempPathFactory, names: set[str]) -> None:
     for store in (open_store(folder_settings(tmp_path_factory.mktemp("s"))), open_store(STORES["memory"](None))):  # type: ignore[arg-type]
         keys = sorted(f"h/{name}" for name in names)

@@ -1,4 +1,4 @@
-"""The plain ``load_dataset(path)`` of a published folder, audio decoded by torchcodec: wants torch and FFmpeg's libraries."""
+"""The plain ``load_dataset(path)`` of a published folder, decoded by torchcodec: wants torch and FFmpeg's libraries."""
 
 from __future__ import annotations
 

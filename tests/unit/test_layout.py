@@ -19,8 +19,8 @@ from duplexforge.layout import (
     shard_stem,
 )
 
-HOSTILE = ["", ".", "..", "../x", "a/b", "/abs", "a\\b", "nul\0", "line\n", "a\n", "x" * 201, "é", "e\u0301", "\u202etxt", "🎧", "-x",
-           ".hidden", "_x", "a..b", "a b", "%2e%2e", "CON:", "a" * 5000]  # fmt: skip
+HOSTILE = ["", ".", "..", "../x", "a/b", "/abs", "a\\b", "nul\0", "line\n", "a\n", "x" * 201, "é", "e\u0301", "\u202etxt",
+           "🎧", "-x", ".hidden", "_x", "a..b", "a b", "%2e%2e", "CON:", "a" * 5000]  # fmt: skip
 texts = st.text() | st.sampled_from(HOSTILE) | st.text("./\\-_aA0\0\n", max_size=12)
 
 
@@ -77,8 +77,8 @@ def test_a_language_is_always_a_subtag_and_normal(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("given_name", "subtag"),
-    [("en-US", "en"), ("eng", "en"), ("EN", "en"), (" de ", "de"), ("zh-Hant-TW", "zh"), ("yue", "yue"), ("und", "unknown"),
-     ("mul", "unknown"), ("zxx", "unknown"), ("", "unknown"), (None, "unknown"), ("klingon?", "unknown"), ("x/../y", "unknown")],
+    [("en-US", "en"), ("eng", "en"), ("EN", "en"), (" de ", "de"), ("zh-Hant-TW", "zh"), ("yue", "yue"),
+     *((odd, "unknown") for odd in ("und", "mul", "zxx", "", None, "klingon?", "x/../y"))],
 )  # fmt: skip
 def test_languages(given_name: str | None, subtag: str) -> None:
     assert language_subtag(given_name) == subtag

@@ -202,7 +202,8 @@ def test_check_lease_looks_before_the_commit(folder: Path) -> None:
     queue.put(task("one"))
 
     def taken_over(one: ProcessTask, _: Progress) -> None:
-        queue.store.put(queue.layout.lease("processing", one.id, 2), queue.store.get(queue.layout.lease("processing", one.id, 1)))
+        first = queue.store.get(queue.layout.lease("processing", one.id, 1))
+        queue.store.put(queue.layout.lease("processing", one.id, 2), first)
         worker.stop()
 
     worker = make(folder, taken_over)

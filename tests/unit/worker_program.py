@@ -1,6 +1,6 @@
 """A worker in a process of its own: ``python -m tests.unit.worker_program FOLDER LEASE_SECONDS MODE``.
 
-``hold`` works until it is stopped, telling ``working`` first; ``die`` kills its own process in the middle; ``plain`` drains.
+``hold`` works until it is stopped, telling ``working`` first; ``die`` kills its process in the middle; ``plain`` drains.
 """
 
 from __future__ import annotations

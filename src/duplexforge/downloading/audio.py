@@ -85,10 +85,9 @@ def extract(path: Path, target: Path, beat: Callable[[], None]) -> None:
     try:
         with _opened(path) as source, av.open(str(target), "w", format="ipod") as out:
             stream = source.streams.audio[0]
-            if stream.codec_context.name in _COPIED:
-                packets = _copied(source, stream, out)
-            else:
-                packets = _encoded(source, stream, out)
+            packets = (
+                _copied(source, stream, out) if stream.codec_context.name in _COPIED else _encoded(source, stream, out)
+            )
             for number, packet in enumerate(packets):
                 out.mux(packet)
                 if number % _BEAT_EVERY == 0:

@@ -1,1 +1,1 @@
-"""Task queues: one contract (``base``), one backend a file. ``prefix`` lives on any object store and needs nothing else."""
+"""Task queues: one contract (``base``), one backend a file. ``prefix`` lives on any object store, needing nothing else."""

@@ -1,7 +1,7 @@
 """The contract of a task queue; one suite in ``tests/contract`` runs on every backend.
 
 A queue hands out *leases*. A lease is held by one worker, lasts as long as it is renewed, and ends by exactly one of
-``complete``, ``release`` or ``fail``; leaving its block unsettled releases it. Losing a lease is normal: whoever commits
+``complete``, ``release`` or ``fail``; leaving its block unsettled releases it. Losing a lease is normal: who commits
 first wins, and the commit rule (``storage.put_if_absent`` of a manifest) makes the loser's work invisible.
 """
 
@@ -101,7 +101,7 @@ class TaskQueue(Protocol, Generic[K]):
         """Put a failed task back with a clean count. False when it is not failed."""
 
     def sweep(self, done: Callable[[K], bool] | None = None) -> int:
-        """Finish what crashes left half done; ``done`` tells whether a task's output is committed. How much was mended."""
+        """Finish what crashes left half done; ``done`` tells whether a task's output is committed. How much it mended."""
 
     def close(self) -> None:
         """Write what was kept back; the queue is not used afterwards."""

@@ -1,8 +1,8 @@
 """Which tasks a worker tries to claim, in an order in which many workers rarely meet.
 
-Each worker walks in key order from a random place. It meets another one only where that one began; then it goes elsewhere,
-and lists again once lost claims have cost more time than a listing. A random place must lie where ids are: what ids look
-like is learned from the pages that come.
+Each worker walks in key order from a random place. It meets another one only where that one began; then it goes
+elsewhere, and lists again once lost claims have cost more time than a listing. A random place must lie where ids are:
+what ids look like is learned from the pages that come.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from duplexforge import log
-from duplexforge.layout import ID_KINDS, Layout, name_of, safe_name
+from duplexforge.layout import ID_KINDS, Layout, name_of
 from duplexforge.queues.view import LeaseView
 from duplexforge.storage import PAGE, ObjectMeta, Store
 
@@ -29,6 +29,7 @@ class Candidates:
         self._places = Places(rng)
         self._lock = threading.Lock()
         self._listing_seconds = self._lost_seconds = 0.0
+        self._dropped = False
         self._strangers: set[str] = set()
         self._log = log.get("queue", stage=stage)
         self.skipped: set[str] = set()
@@ -39,23 +40,26 @@ class Candidates:
             if not self._view.fresh(task_id, now()):
                 yield task_id
         held = self._refill(now())
-        while task_id := self._next():
-            yield task_id
+        while (task_id := self._next()) or self._dropped:
+            if task_id:
+                yield task_id
+            else:
+                held = self._refill(now())
         # Released and failed attempts hide among the fresh leases; their records are read when nothing else waits.
         self._rng.shuffle(held)
         yield from held
 
     def lost(self, seconds: float) -> None:
-        """A claim that took ``seconds`` was in vain: others have been here. Go elsewhere, or list again when that pays."""
+        """A claim that took ``seconds`` was in vain: others were here. Go elsewhere, or list again when that pays."""
         with self._lock:
             self._lost_seconds += seconds
             if self._lost_seconds > self._listing_seconds:
-                self._page = []
+                self._page, self._dropped = [], True
             elif self._page:
                 self._page = _rotated(self._page, self._rng)
 
     def known(self, metas: Iterator[ObjectMeta]) -> Iterator[str]:
-        """Ids of the objects that are tasks; other objects that somebody left in the folder are told once and left alone."""
+        """Ids of the objects that are tasks; what else somebody left in the folder is told once and left alone."""
         for meta in metas:
             task_id = name_of(meta.key)
             if self._is_task(meta.key, task_id):
@@ -66,11 +70,10 @@ class Candidates:
 
     def _is_task(self, key: str, task_id: str) -> bool:
         try:
-            return key.rsplit("/", 1)[-1] == f"{safe_name(task_id)}.task" and key.count("/") == self._layout.todo(
-                self._stage, task_id
-            ).count("/")
+            todo = self._layout.todo(self._stage, task_id)
         except ValueError:
             return False
+        return key.rsplit("/", 1)[-1] == f"{task_id}.task" and key.count("/") == todo.count("/")
 
     def _next(self) -> str | None:
         with self._lock:
@@ -84,7 +87,7 @@ class Candidates:
         held = [name for name in page if self._view.fresh(name, now)]
         unheld = set(held)
         with self._lock:
-            self._listing_seconds, self._lost_seconds = time.monotonic() - began, 0.0
+            self._listing_seconds, self._lost_seconds, self._dropped = time.monotonic() - began, 0.0, False
             self._page = _rotated([name for name in reversed(page) if name not in unheld], self._rng)
         return held
 

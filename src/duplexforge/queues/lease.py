@@ -85,7 +85,7 @@ class PrefixLease(Generic[K]):
         return False
 
     def give_up(self, reason: str, message: str, *, failures: int | None = None) -> None:
-        """End the task as failed: ``failed`` is written, then todo and leases go. ``failures``: this attempt's included."""
+        """End the task as failed: ``failed`` is written, then todo and leases go. ``failures`` includes this attempt's."""
         self._settle()
         queue = self._queue
         try:

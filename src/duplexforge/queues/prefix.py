@@ -1,8 +1,8 @@
 """The prefix queue: tasks, leases and outcomes as objects in any store; create-if-absent is its only primitive.
 
-How a claim works, and why a crash anywhere leaves it readable, is told in ``claim`` and in README ("The claim"). Cost of
-the common path: the lease is created, the body read, ``completed`` written, the todo removed: four requests a task, plus
-one listing page for up to a thousand claims.
+How a claim works, and why a crash anywhere leaves it readable, is told in ``claim`` and in README ("The claim"). Cost
+of the common path: the lease is created, the body read, ``completed`` written, the todo removed: four requests a task,
+and a few listings for up to a thousand claims.
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ class PrefixQueue(Generic[K]):
     def claim(self, wait: float = 0.0) -> PrefixLease[K] | None:
         """Lease the next free task, waiting up to ``wait`` seconds for one.
 
-        A free task has no lease, or one that expired, was released or failed for now. Its next attempt's lease is created
-        if absent: of many claimants one wins. Only then is the body read, so a task that ended meanwhile is seen as gone.
+        A free task has no lease, or one that expired, was released or failed for now. Its next attempt's lease is
+        created if absent: of many claimants one wins. Only then is the body read, so a task that ended meanwhile is
+        seen as gone.
         """
         deadline = time.monotonic() + wait
         pause = 0.1
@@ -173,7 +174,7 @@ class PrefixQueue(Generic[K]):
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def clean(self, task_id: str, attempt: int) -> None:
-        """Remove the todo, then the leases 1 to ``attempt`` of an ended task (in that order, see ``_worth_running``)."""
+        """Remove the todo, then leases 1 to ``attempt`` of an ended task (in that order, see ``_worth_running``)."""
         self.store.delete(self.layout.todo(self.stage, task_id))
         self._delete_leases(task_id, attempt)
 
@@ -271,7 +272,8 @@ class PrefixQueue(Generic[K]):
             mended += 1
         # Leases without a todo: a claimant died between losing the race and tidying up.
         for task_id in self._view.ids() - todo - completed - failed:
-            if self._view.free(task_id, self.store.now()) and not self.store.head(self.layout.todo(self.stage, task_id)):
+            key = self.layout.todo(self.stage, task_id)
+            if self._view.free(task_id, self.store.now()) and not self.store.head(key):
                 self.clean(task_id, self._view.attempts(task_id))
                 mended += 1
         return mended

@@ -30,7 +30,7 @@ class Latest:
 
 
 class LeaseView:
-    """Latest lease of each task by listing; modification times are the store's. ``length`` is the usual lease length."""
+    """Latest lease of each task by listing; times are the store's. ``length`` is the usual lease length."""
 
     def __init__(self, store: Store, layout: Layout, stage: str, length: float) -> None:
         self._store, self._layout, self._stage, self._length = store, layout, stage, length
@@ -70,7 +70,9 @@ class LeaseView:
         """Whether an attempt holds the task now."""
         latest = self._latest.get(task_id)
         record = self._record(task_id, latest) if latest else None
-        return latest is not None and record is not None and record.outcome is None and not _expired(latest, record, now)
+        if latest is None or record is None:
+            return False
+        return record.outcome is None and not _expired(latest, record, now)
 
     def free(self, task_id: str, now: float) -> Seen | None:
         """What precedes the next attempt, or None while the task is held or waits for its time."""

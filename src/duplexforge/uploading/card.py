@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from duplexforge.layout import UNKNOWN_LANGUAGE
-from duplexforge.records import Hours
-from duplexforge.uploading.ledger import BatchId, Published
+from duplexforge.records import Hours, LedgerEntry
+from duplexforge.uploading.ledger import BatchId
 from duplexforge.uploading.schema import FIELDS, features
 
 CARD = "README.md"
@@ -38,7 +38,7 @@ _FLAGS = {
 }
 
 
-def render(entries: Iterable[Published]) -> str:
+def render(entries: Iterable[LedgerEntry]) -> str:
     """The card of a data set that holds these batches; a batch that is given twice counts once, the last one given."""
     known = {entry.batch: entry for entry in entries}
     batches = sorted(known.values(), key=lambda entry: BatchId.read(entry.batch))
@@ -46,7 +46,7 @@ def render(entries: Iterable[Published]) -> str:
     return f"---\n{front}---\n\n{_body(batches)}"
 
 
-def _front_matter(batches: Sequence[Published]) -> dict[str, Any]:
+def _front_matter(batches: Sequence[LedgerEntry]) -> dict[str, Any]:
     languages = sorted({entry.language for entry in batches})
     front: dict[str, Any] = {"pretty_name": "Speech segments"}
     if tagged := [language for language in languages if language != UNKNOWN_LANGUAGE]:
@@ -69,18 +69,18 @@ def _config(name: str, *, default: bool) -> dict[str, Any]:
     return config
 
 
-def _audio(batches: Sequence[Published], config: str) -> list[str]:
+def _audio(batches: Sequence[LedgerEntry], config: str) -> list[str]:
     return sorted({entry.audio for entry in batches if config in ("default", entry.language)})
 
 
-def _licences(batches: Iterable[Published]) -> Counter[str]:
+def _licences(batches: Iterable[LedgerEntry]) -> Counter[str]:
     found: Counter[str] = Counter()
     for entry in batches:
         found.update(entry.licences)
     return found
 
 
-def _licence(batches: Sequence[Published]) -> dict[str, str]:
+def _licence(batches: Sequence[LedgerEntry]) -> dict[str, str]:
     """The licence when all samples have the same; a data set of several states none, its text lists them."""
     found = list(_licences(batches))
     if len(found) != 1 or not found[0]:
@@ -96,12 +96,12 @@ def _size(samples: int) -> str:
 # -- the text ----------------------------------------------------------------------------------------------------------
 
 
-def _body(batches: Sequence[Published]) -> str:
+def _body(batches: Sequence[LedgerEntry]) -> str:
     parts = [_INTRODUCTION, _amounts(batches), _LOADING, _fields(), _flags(batches), _origin(batches), _PROVENANCE]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _amounts(batches: Sequence[Published]) -> str:
+def _amounts(batches: Sequence[LedgerEntry]) -> str:
     lines = [
         "## How much",
         "",
@@ -115,7 +115,7 @@ def _amounts(batches: Sequence[Published]) -> str:
     return "\n".join([*lines, "", _SUM])
 
 
-def _amount(name: str, batches: Sequence[Published]) -> str:
+def _amount(name: str, batches: Sequence[LedgerEntry]) -> str:
     hours = sum((entry.hours for entry in batches), Hours())
     counts = (
         len(batches),
@@ -133,7 +133,7 @@ def _fields() -> str:
     return "\n".join(["## What a sample holds", "", "| field of `json` | meaning |", "|---|---|", *rows])
 
 
-def _flags(batches: Sequence[Published]) -> str:
+def _flags(batches: Sequence[LedgerEntry]) -> str:
     counts: Counter[str] = Counter()
     for entry in batches:
         counts.update(entry.flags)
@@ -142,7 +142,7 @@ def _flags(batches: Sequence[Published]) -> str:
     return "\n".join(["## Flags", "", "| flag | meaning | segments |", "|---|---|--:|", *rows])
 
 
-def _origin(batches: Sequence[Published]) -> str:
+def _origin(batches: Sequence[LedgerEntry]) -> str:
     rows = [f"| {_cell(name) or 'not stated'} | {count:,} |" for name, count in sorted(_licences(batches).items())]
     head = ["## Licences", "", "Every sample carries its own `url`, `source` and `licence`.", ""]
     return "\n".join([*head, "| licence | segments |", "|---|--:|", *rows])

@@ -21,9 +21,8 @@ from typing import Any
 
 from duplexforge import config, log
 from duplexforge.errors import DuplexforgeError, RetryLater
-from duplexforge.records import FileEntry
+from duplexforge.records import FileEntry, LedgerEntry
 from duplexforge.uploading.card import CARD
-from duplexforge.uploading.ledger import Published
 from duplexforge.uploading.shard import Beat, Shard
 from duplexforge.uploading.target import Card, TargetRefused, occupied
 
@@ -92,7 +91,7 @@ class HubTarget:
 
     # -- the commit ------------------------------------------------------------------------------------------------
 
-    def _commit_shard(self, api: Any, files: list[Any], record: Published, card: Card, beat: Beat) -> str | None:
+    def _commit_shard(self, api: Any, files: list[Any], record: LedgerEntry, card: Card, beat: Beat) -> str | None:
         message = f"Add {record.shard} ({record.samples} segments, {record.hours.published:.2f} hours)"
         for _ in self._rounds():
             beat("commit", 0.95)
@@ -151,7 +150,7 @@ class HubTarget:
     def _head(self, api: Any) -> str:
         return str(api.repo_info(self.repo_id, repo_type=_KIND, revision=_BRANCH).sha)
 
-    def _holds(self, api: Any, record: Published, head: str) -> bool:
+    def _holds(self, api: Any, record: LedgerEntry, head: str) -> bool:
         """Whether our shard is in ``head`` and stays. TargetRefused when another one has its name."""
         if self.replace:
             return False

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from pydantic import Field
-
 from duplexforge.errors import InputError
 from duplexforge.layout import Layout, language_subtag, shard_stem
 from duplexforge.records import BatchLine, LedgerEntry, parse
@@ -20,20 +18,6 @@ from duplexforge.storage import Store
 _DEFINITION = ".jsonl"
 _ENTRY = ".published.json"
 _THREADS = 8
-
-
-class Published(LedgerEntry):
-    """A ledger entry with what card and checks need besides: the parquet file, the kind of audio, flags, licences.
-
-    ``licences`` counts samples by licence, ``""`` standing for one that the source did not state.
-    """
-
-    audio: str = "mp3"
-    parquet_size: int = 0
-    parquet_sha256: str = ""
-    flagged: int = 0
-    flags: dict[str, int] = Field(default_factory=dict)
-    licences: dict[str, int] = Field(default_factory=dict)
 
 
 class BatchId(NamedTuple):
@@ -122,9 +106,9 @@ class Ledger:
 
     def __init__(self, store: Store, layout: Layout) -> None:
         self._store, self._layout = store, layout
-        self._read: dict[str, tuple[str, Published]] = {}
+        self._read: dict[str, tuple[str, LedgerEntry]] = {}
 
-    def entries(self) -> list[Published]:
+    def entries(self) -> list[LedgerEntry]:
         """All entries there are now, in order of language and number."""
         listed = [meta for meta in self._store.list(self._layout.batches()) if meta.key.endswith(_ENTRY)]
         tags = {meta.key: f"{meta.etag}/{meta.modified}/{meta.size}" for meta in listed}
@@ -132,6 +116,6 @@ class Ledger:
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
             for key, body in zip(stale, pool.map(self._store.find, stale), strict=True):
                 if body is not None:
-                    self._read[key] = (tags[key], parse(Published, body, key))
+                    self._read[key] = (tags[key], parse(LedgerEntry, body, key))
         found = [self._read[key][1] for key in tags if key in self._read]
         return sorted(found, key=lambda entry: BatchId.read(entry.batch))

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from duplexforge import log
 from duplexforge.errors import InputError, RetryLater
 from duplexforge.layout import Layout
-from duplexforge.records import UploadTask, now
+from duplexforge.records import LedgerEntry, UploadTask, now
 from duplexforge.storage import Store
 from duplexforge.uploading.card import render
-from duplexforge.uploading.ledger import Batch, BatchId, Ledger, Published, batch_id, read_batch
+from duplexforge.uploading.ledger import Batch, BatchId, Ledger, batch_id, read_batch
 from duplexforge.uploading.shard import build
 from duplexforge.uploading.target import Card, Target
 from duplexforge.worker import Progress
@@ -66,7 +66,7 @@ class UploadStep:
         hours = round(entry.hours.published, 4)
         return {"shard": entry.shard, "samples": entry.samples, "hours": hours, "sha256": entry.sha256}
 
-    def _refresh(self, entry: Published) -> None:
+    def _refresh(self, entry: LedgerEntry) -> None:
         # Uploaders that published at the same time did not see each other's entries; the last one now sees all of them.
         try:
             self._target.refresh(card_of(self._ledger))
@@ -77,7 +77,7 @@ class UploadStep:
             )  # fmt: skip
 
 
-def card_of(ledger: Ledger, *more: Published) -> Card:
+def card_of(ledger: Ledger, *more: LedgerEntry) -> Card:
     """Renders the card from the ledger as it is when called, and from what is about to be in it."""
     return lambda: render([*more, *ledger.entries()])
 
@@ -87,7 +87,7 @@ def refresh_card(store: Store, layout: Layout, target: Target) -> None:
     target.refresh(card_of(Ledger(store, layout)))
 
 
-def republish(store: Store, layout: Layout, target: Target, batch: str, folder: Path) -> Published:
+def republish(store: Store, layout: Layout, target: Target, batch: str, folder: Path) -> LedgerEntry:
     """Build a batch again in ``folder`` and put it in the place of what is published: the cure for a damaged shard.
 
     ``target`` must have been opened with ``replace``. The ledger entry is written anew.

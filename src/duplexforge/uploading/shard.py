@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from duplexforge.layout import audio_extension
-from duplexforge.records import Hours
+from duplexforge.records import Hours, LedgerEntry
 from duplexforge.storage import Store, file_entry
 from duplexforge.uploading.episodes import Episode, bad, read_episode
-from duplexforge.uploading.ledger import Batch, BatchId, Published
+from duplexforge.uploading.ledger import Batch, BatchId
 from duplexforge.uploading.schema import parquet_schema, row
 
 Beat = Callable[[str, float], None]
@@ -36,7 +36,7 @@ class Shard:
 
     tar: Path
     parquet: Path
-    record: Published
+    record: LedgerEntry
 
 
 @dataclass
@@ -120,9 +120,9 @@ def write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=10_000, version="2.6")
 
 
-def _record(batch: BatchId, episodes: list[str], tally: _Tally, tar: Path, parquet: Path) -> Published:
+def _record(batch: BatchId, episodes: list[str], tally: _Tally, tar: Path, parquet: Path) -> LedgerEntry:
     tar_file, parquet_file = file_entry(tar, tar.name), file_entry(parquet, parquet.name)
-    return Published(
+    return LedgerEntry(
         batch=str(batch),
         language=batch.language,
         shard=batch.stem,

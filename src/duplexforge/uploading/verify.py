@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 
 from duplexforge.errors import InputError
 from duplexforge.layout import Layout
+from duplexforge.records import LedgerEntry
 from duplexforge.storage import Store
 from duplexforge.uploading.card import CARD, render
 from duplexforge.uploading.episodes import read_episode
-from duplexforge.uploading.ledger import BatchId, Ledger, Published, batch_ids, read_batch
+from duplexforge.uploading.ledger import BatchId, Ledger, batch_ids, read_batch
 from duplexforge.uploading.schema import parquet_schema, row
 from duplexforge.uploading.shard import to_json
 from duplexforge.uploading.target import Target
@@ -68,7 +69,7 @@ def verify_folder(folder: Path, store: Store, layout: Layout) -> list[str]:
     return problems
 
 
-def _ledger_problems(store: Store, layout: Layout, entries: list[Published]) -> Iterator[str]:
+def _ledger_problems(store: Store, layout: Layout, entries: list[LedgerEntry]) -> Iterator[str]:
     published = {entry.batch for entry in entries}
     episodes: Counter[str] = Counter()
     for name in batch_ids(store, layout):
@@ -84,7 +85,7 @@ def _ledger_problems(store: Store, layout: Layout, entries: list[Published]) -> 
 
 
 def _shard_problems(
-    folder: Path, store: Store, layout: Layout, entry: Published, seen: Counter[str]
+    folder: Path, store: Store, layout: Layout, entry: LedgerEntry, seen: Counter[str]
 ) -> Iterator[str]:
     try:
         expected, rows = _expected(store, layout, entry)
@@ -98,7 +99,7 @@ def _shard_problems(
     yield from _parquet_problems(folder / f"{entry.shard}.parquet", f"{entry.shard}.parquet", rows)
 
 
-def _expected(store: Store, layout: Layout, entry: Published) -> tuple[Members, list[dict[str, Any]]]:
+def _expected(store: Store, layout: Layout, entry: LedgerEntry) -> tuple[Members, list[dict[str, Any]]]:
     """What the manifests say the shard holds: its members in order, and its rows."""
     members: Members = {}
     rows: list[dict[str, Any]] = []

@@ -29,12 +29,12 @@ def test_union_and_intersection(one: list[Span], other: list[Span]) -> None:
     assert union(one) == sorted(union(one))
 
 
-@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000), st.booleans()), max_size=12), st.integers(0, 9000))
+@given(
+    st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000), st.booleans()), max_size=12), st.integers(0, 9000)
+)
 @settings(max_examples=200)
 def test_hours_sum_exactly_to_the_source(rows: list[tuple[int, int, bool]], tail: int) -> None:
-    segments = [
-        Segment(a / 1000, (a + b) / 1000, "S", flags=["x"] if flagged else []) for a, b, flagged in rows
-    ]
+    segments = [Segment(a / 1000, (a + b) / 1000, "S", flags=["x"] if flagged else []) for a, b, flagged in rows]
     duration = max([a + b for a, b, _ in rows], default=0) / 1000 + tail / 1000
     found = hours(duration, segments)
     assert found["published"] + found["flagged"] + found["no_speech"] == found["source"]

@@ -78,7 +78,9 @@ def test_every_format_gives_the_same_sound(
 ) -> None:
     mono = soxr.resample(synth.speech(2.0), synth.RATE, rate)
     channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
-    encoded(tmp_path / name, np.tile(mono, (channels, 1)), rate, codec=codec, layout=layout, sample_format=sample_format)
+    encoded(
+        tmp_path / name, np.tile(mono, (channels, 1)), rate, codec=codec, layout=layout, sample_format=sample_format
+    )
     done = run(recording(tmp_path / name))
     assert done.outcome == "ok"
     assert done.duration == pytest.approx(2.0, abs=0.12)

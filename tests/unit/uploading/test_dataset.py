@@ -12,9 +12,8 @@ import pytest
 import yaml
 
 from duplexforge import config
-from duplexforge.records import Hours
+from duplexforge.records import Hours, LedgerEntry
 from duplexforge.uploading.card import render
-from duplexforge.uploading.ledger import Published
 from duplexforge.uploading.plan import seed_uploads
 from duplexforge.uploading.targets import LocalTarget
 from tests.unit.uploading import read_dataset
@@ -86,7 +85,7 @@ def test_one_language_is_the_default(memory: Site, tmp_path: Path) -> None:
 # -- the card alone ----------------------------------------------------------------------------------------------------
 
 
-def published(batch: str, **changes: Any) -> Published:
+def published(batch: str, **changes: Any) -> LedgerEntry:
     """A ledger entry."""
     language = batch.split("-", 1)[0]
     fields = {
@@ -94,7 +93,7 @@ def published(batch: str, **changes: Any) -> Published:
         "samples": 10, "hours": Hours(source=2, published=1, flagged=0.5, no_speech=0.5), "size": 1, "sha256": "0",
         "target": "folder", "published_at": "then", "licences": {"CC-BY-4.0": 10},
     }  # fmt: skip
-    return Published(**{**fields, **changes})
+    return LedgerEntry(**{**fields, **changes})
 
 
 def test_card_sums_by_language() -> None:

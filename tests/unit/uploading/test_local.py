@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from duplexforge.errors import InputError
-from duplexforge.records import Ended, UploadTask, parse
+from duplexforge.records import Ended, LedgerEntry, UploadTask, parse
 from duplexforge.storage import Store
-from duplexforge.uploading.ledger import Ledger, Published
+from duplexforge.uploading.ledger import Ledger
 from duplexforge.uploading.plan import seed_uploads
 from duplexforge.uploading.role import UploadStep, refresh_card, republish
 from duplexforge.uploading.shard import write_parquet
@@ -213,7 +213,7 @@ def test_the_record_of_the_task(memory: Site, tmp_path: Path) -> None:
     key = memory.layout.completed("upload", "en-000000")
     ended = parse(Ended, memory.store.get(key), key)
     assert (ended.result["shard"], ended.result["samples"]) == ("data/en/train-000000", 3)
-    entry = parse(Published, memory.store.get(memory.layout.ledger("en-000000")), "ledger")
+    entry = parse(LedgerEntry, memory.store.get(memory.layout.ledger("en-000000")), "ledger")
     assert (entry.sha256, entry.episodes) == (ended.result["sha256"], ["e0"])
     assert b"nonce" not in memory.store.get(memory.layout.ledger("en-000000"))
 

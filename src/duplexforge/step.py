@@ -1,0 +1,33 @@
+"""What a role is to the worker: one kind of step, and the progress it shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from duplexforge.records import Task
+
+K_contra = TypeVar("K_contra", bound=Task, contravariant=True)
+
+
+class Progress(Protocol):
+    """What a step is given to show that it moves."""
+
+    def beat(self, what: str = "", fraction: float = 0.0) -> None:
+        """Show progress; a checkpoint: raises LeaseLost or Preempted when the task must stop here."""
+
+    def check_lease(self) -> None:
+        """Ask the queue, now, whether the task is still ours: the last look before a commit. Raises LeaseLost."""
+
+
+class Step(Protocol[K_contra]):
+    """One role's work on one task."""
+
+    def done(self, task: K_contra) -> bool:
+        """Whether the output of the task is committed already."""
+
+    def fetch(self, task: K_contra, folder: Path) -> Any:
+        """Bring the input to ``folder``; what it returns is handed to ``work``. Runs in the prefetch thread."""
+
+    def work(self, task: K_contra, fetched: Any, attempt: str, progress: Progress) -> dict[str, Any]:
+        """Do the task and commit it. ``attempt`` is a name no other attempt has. Returns facts for the record."""
