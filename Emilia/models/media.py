@@ -157,8 +157,8 @@ def encode(path: Path, audio: Audio, rate: int, *, codec: str, bitrate: int) -> 
 def _trimmed(packets: list[Packet[Any]]) -> list[Packet[Any]]:
     """The packets, with all padding at the end counted in the last one's skip data (start, end, two reasons).
 
-    LAME may flush a packet that is padding alone after one that is partly padding. The muxer writes what the last packet
-    says into the gapless tag, so that such a file would play up to 47 samples too long.
+    LAME may flush a packet that is padding alone after one that is partly padding. The muxer writes what the last
+    packet says into the gapless tag, so that such a file would play up to 47 samples too long.
     """
     told = [bytes(p.get_sidedata("skip_samples")) for p in packets if p.has_sidedata("skip_samples")]
     padding = sum(int.from_bytes(data[4:8], "little") for data in told)

@@ -23,7 +23,9 @@ _CAREFUL: dict[str, object] = {"no_repeat_ngram_size": 3, "repetition_penalty": 
 
 
 def locate(model: str) -> Path:
-    """The folder of ``model`` (relative: beside this file); raises ``ModelMissing`` when it holds no model and tokenizer."""
+    """The folder of ``model`` (relative: beside this file); raises ``ModelMissing`` when it holds no model and
+    tokenizer.
+    """
     folder = Path(__file__).parent / model
     # Without its tokenizer faster-whisper would look for one on the net.
     if not all((folder / name).is_file() for name in ("model.bin", "tokenizer.json")):

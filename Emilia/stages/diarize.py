@@ -16,8 +16,8 @@ ENGINES = {"clusters": "Emilia.models.clustering:ClusterDiarizer"}
 class Diarizer(Protocol):
     """A diarization model.
 
-    ``turns`` gives turns in any order with any speaker labels; it fills ``recording.voiced`` if it detects voice on
-    the way. ``marks_overlap`` says whether two turns may cover the same moment.
+    ``turns`` gives turns in any order with any speaker labels; ``adds`` has ``voiced`` when it fills that on the way.
+    ``marks_overlap`` says whether two turns may cover the same moment.
     """
 
     models: dict[str, str]
@@ -32,7 +32,7 @@ class Diarizer(Protocol):
 
 
 class Diarize:
-    """Needs ``narrow``, adds ``turns`` (and ``voiced`` with some engines); the outcome is ``no_speech`` when there are none."""
+    """Needs ``narrow``, adds ``turns`` (some engines ``voiced`` too); without any turn the outcome is ``no_speech``."""
 
     name = "diarize"
     needs: tuple[str, ...] = ("narrow",)

@@ -13,10 +13,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from duplexforge.errors import ConfigError
 
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a pod's probes come from outside the pod
+
 
 def serve(
-    port: int, *, alive: Callable[[], bool], ready: Callable[[], bool], host: str = "0.0.0.0"
-) -> ThreadingHTTPServer:  # noqa: S104 - a pod's probes come from outside
+    port: int, *, alive: Callable[[], bool], ready: Callable[[], bool], host: str = ANY_ADDRESS
+) -> ThreadingHTTPServer:
     """Serve the three pages in a thread; ``port`` 0 picks a free one (``server.server_port``)."""
 
     class Pages(BaseHTTPRequestHandler):

@@ -1,7 +1,8 @@
-"""What a role is to the worker: one kind of step, and the progress it shows."""
+"""What a role is to the worker: one kind of step, the progress it shows, and the count of what became of its tasks."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -31,3 +32,14 @@ class Step(Protocol[K_contra]):
 
     def work(self, task: K_contra, fetched: Any, attempt: str, progress: Progress) -> dict[str, Any]:
         """Do the task and commit it. ``attempt`` is a name no other attempt has. Returns facts for the record."""
+
+
+@dataclass
+class Tally:
+    """What a worker did, by outcome."""
+
+    completed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    retried: int = 0
+    released: int = 0

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,26 +26,18 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 
 from duplexforge.config import StoreSettings
 from duplexforge.errors import ConfigError, StoreError
+from duplexforge.objects import PAGE as PAGE
+from duplexforge.objects import ObjectMeta as ObjectMeta
+from duplexforge.objects import Page as Page
+from duplexforge.objects import meta_of, sorted_pages
 from duplexforge.records import FileEntry
 from duplexforge.store_errors import is_clash, translated
 
 # Conditional writes are one request; above this size a file is sent in parts, which cannot be conditional.
 SINGLE_PUT_LIMIT = 64 * 1024 * 1024
-PAGE = 1000
 _CLOCK_SECONDS = 600.0
 
-@dataclass(frozen=True)
-class ObjectMeta:
-    """What a listing tells: key, size in bytes, entity tag, modification time in seconds of the store's clock."""
-
-    key: str
-    size: int
-    etag: str | None
-    modified: float
-
-
 # Store.list hides the built-in of that name from annotations inside the class.
-Page = list[ObjectMeta]
 Names = list[str]
 Entries = list[FileEntry]
 
@@ -81,7 +72,7 @@ class Store:
     def head(self, key: str) -> ObjectMeta | None:
         """Size, tag and time of an object, or None when there is none."""
         try:
-            return _meta(self._call(lambda: obstore.head(self._backend, key), key))
+            return meta_of(self._call(lambda: obstore.head(self._backend, key), key))
         except FileNotFoundError:
             return None
 
@@ -109,7 +100,7 @@ class Store:
     def pages(self, prefix: str, *, after: str | None = None) -> Iterator[Page]:
         """The listing in pages of up to 1,000, so that a caller can stop after the first."""
         if isinstance(self._backend, LocalStore):
-            yield from self._call(lambda: _sorted_pages(self._listing(prefix, after)), prefix)
+            yield from self._call(lambda: sorted_pages(self._listing(prefix, after)), prefix)
             return
         listing: Iterator[Any] | None = self._listing(prefix, after)
 
@@ -122,7 +113,7 @@ class Store:
             return page
 
         while (page := self._call(next_page, prefix)) is not None:
-            metas = [_meta(item) for item in page]
+            metas = [meta_of(item) for item in page]
             after = metas[-1].key if metas else after
             yield metas
 
@@ -241,16 +232,6 @@ class Store:
         return stamina.retry_context(
             on=StoreError, attempts=attempts, timeout=90.0, wait_initial=0.1, wait_max=8.0, wait_jitter=0.5
         )
-
-
-def _meta(raw: Any) -> ObjectMeta:
-    return ObjectMeta(raw["path"], raw["size"], raw.get("e_tag"), raw["last_modified"].timestamp())
-
-
-def _sorted_pages(listing: Iterator[Any]) -> list[Page]:
-    # A folder is walked in directory order, so its pages exist only once all of it was seen.
-    found = sorted((_meta(item) for page in listing for item in page), key=lambda meta: meta.key)
-    return [found[start : start + PAGE] for start in range(0, len(found), PAGE)]
 
 
 def file_entry(path: Path, name: str) -> FileEntry:

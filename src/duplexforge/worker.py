@@ -25,6 +25,7 @@ from duplexforge.queues.base import Lease, TaskQueue
 from duplexforge.records import Task
 from duplexforge.step import Progress as Progress
 from duplexforge.step import Step as Step
+from duplexforge.step import Tally as Tally
 
 K = TypeVar("K", bound=Task)
 _IDLE_WAIT = 1.0
@@ -44,17 +45,6 @@ class Held(Generic[K]):
     working: bool = False
     lost: threading.Event = field(default_factory=threading.Event)
     beat_at: float = field(default_factory=time.monotonic)
-
-
-@dataclass
-class Tally:
-    """What a worker did, by outcome."""
-
-    completed: int = 0
-    skipped: int = 0
-    failed: int = 0
-    retried: int = 0
-    released: int = 0
 
 
 class Worker(Generic[K]):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from duplexforge.errors import InputError, LeaseLost, RetryLater
+from duplexforge.errors import InputError, LeaseLost
 from duplexforge.queues.base import Lease, TaskQueue
 from duplexforge.records import ProcessTask
 from tests.contract.backends import QUEUES, QueueSite
@@ -270,60 +270,3 @@ def test_release_for_later(site: QueueSite) -> None:
     assert queue.claim() is None
     assert counts(site) == (1, 0, 0, 0)
     assert claimed(queue).attempt == 2
-
-
-# -- failing -------------------------------------------------------------------------------------------------------
-
-
-def test_temporary_failures_are_counted_up_to_the_limit(site: QueueSite) -> None:
-    site.open().put(task("one", attempt_limit=3))
-    for attempt in (1, 2):
-        lease = claimed(site.open())
-        assert lease.attempt == attempt
-        assert lease.fail(RetryLater("throttled", reason="throttled"), permanent=False) is False
-        assert counts(site) == (1, 0, 0, 0)
-    assert claimed(site.open()).fail(RetryLater("throttled again", reason="throttled"), permanent=False) is True
-    (record,) = site.open().dead()
-    assert (record.reason, record.message, record.failures, record.attempt) == ("throttled", "throttled again", 3, 3)
-    assert record.task["audio_key"] == "raw_audio/en/s/one.mp3"
-    assert left(site) == []
-
-
-def test_failures_back_off(site: QueueSite) -> None:
-    site.open().put(task("one"))
-    claimed(site.open(retry_seconds=1.0)).fail(RetryLater("x"), permanent=False)
-    queue = site.open()
-    assert queue.claim() is None
-    assert claimed(queue).attempt == 2
-
-
-def test_the_error_may_say_when(site: QueueSite) -> None:
-    site.open().put(task("one"))
-    claimed(site.open(retry_seconds=600)).fail(RetryLater("x"), permanent=False, after=0.0)
-    assert claimed(site.open()).attempt == 2
-
-
-def test_a_permanent_failure_ends_at_once(site: QueueSite) -> None:
-    site.open().put(task("one"))
-    assert claimed(site.open()).fail(InputError("corrupt", reason="corrupt_audio"), permanent=True) is True
-    assert site.open().claim() is None
-    assert [(record.reason, record.failures) for record in site.open().dead()] == [("corrupt_audio", 1)]
-
-
-def test_a_failure_that_is_no_error_of_ours_is_a_bug(site: QueueSite) -> None:
-    site.open().put(task("one"))
-    claimed(site.open()).fail(ZeroDivisionError(), permanent=True)
-    assert [(one.reason, one.message) for one in site.open().dead()] == [("bug", "ZeroDivisionError")]
-
-
-def test_a_task_that_kills_its_workers_is_given_up(site: QueueSite) -> None:
-    site.open().put_many([task("poison", attempt_limit=2)])
-    assert expired(site).attempt == 1
-    assert expired(site).attempt == 2
-    site.open().put(task("innocent"))
-    queue = site.open()
-    assert claimed(queue).task_id == "innocent"
-    assert queue.claim() is None
-    (record,) = site.open().dead()
-    assert (record.id, record.reason, record.failures) == ("poison", "expired", 2)
-    assert counts(site) == (0, 1, 0, 1)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
+from threadpoolctl import threadpool_limits
 
 from Emilia.config import load_config
 from Emilia.errors import ModelMissing
@@ -28,9 +29,16 @@ EMPTY: dict[str, Any] = {**dict.fromkeys(FIELDS), "duration": 0.0}
 KINDS = {
     "silent": lambda: np.zeros(32000, np.float32),
     "short": lambda: synth.dialogue([(synth.MAN, 0.6)], 0.2),
-    "normal": lambda: synth.dialogue([(synth.MAN, 3.2), (synth.WOMAN, 2.0)], 0.4),
+    "normal": lambda: synth.dialogue([(synth.MAN, 3.2), (synth.WOMAN, 3.2)], 0.4),
 }
 Prepared = Callable[[str, str], Recording]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the pipeline runs its stages."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -112,22 +120,22 @@ def test_declared_needs_suffice_and_declared_adds_are_filled(
             assert content(getattr(recording, name)) == kept.get(name, EMPTY[name]), name
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_every_need_is_needed(stage: Stage, before: Prepared, kind: str, tmp_path: Path) -> None:
+def test_every_declared_need_is_needed(stage: Stage, before: Prepared) -> None:
     """A stage that declares what it does not read would be ordered too strictly."""
-    needs = [name for name in stage.needs if name in ("narrow", "wave", "segments")]
-    for name in needs if kind == "normal" and stage.engine not in ("none",) else []:
-        recording = before(stage.name, kind)
-        setattr(recording, name, None)
-        with pytest.raises(RuntimeError, match="has not run"):
-            stage.run(recording, lambda _share: None)
+    if stage.engine == "none" and stage.name == "separate":
+        return  # keeping the mix reads nothing; the need is the separators'
+    for name in ("narrow", "wave", "segments"):
+        if name in stage.needs and not (name == "narrow" and stage.engine == "none"):
+            recording = before(stage.name, "normal")
+            setattr(recording, name, None)
+            with pytest.raises(RuntimeError, match="has not run"):
+                stage.run(recording, lambda _share: None)
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_same_in_same_out_whatever_came_between(stage: Stage, before: Prepared, kind: str, tmp_path: Path) -> None:
-    first = state(ran(stage, before(stage.name, kind), tmp_path / "a"))
+def test_same_in_same_out_whatever_came_between(stage: Stage, before: Prepared, tmp_path: Path) -> None:
+    first = state(ran(stage, before(stage.name, "normal"), tmp_path / "a"))
     ran(stage, before(stage.name, "short"), tmp_path / "between")
-    assert state(ran(stage, before(stage.name, kind), tmp_path / "b")) == first
+    assert state(ran(stage, before(stage.name, "normal"), tmp_path / "b")) == first
 
 
 def test_every_segment_is_kept_and_can_be_stored(stage: Stage, before: Prepared, tmp_path: Path) -> None:

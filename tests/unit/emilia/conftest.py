@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile as sf
+from threadpoolctl import threadpool_limits
 
 from Emilia.config import Config, load_config
 from Emilia.recording import Recording, Waveform, WaveformWriter
@@ -20,6 +21,13 @@ Quiet = Callable[[float], None]
 
 def hush(_share: float) -> None:
     """A progress that nobody watches."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the pipeline runs its stages: threads that wait for each other cost more than they give on small matrices."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """Speech-like audio from a source and a filter, so that the tests need neither recordings nor a synthesiser.
 
-A pulse train with a wandering pitch goes through four vowel resonances; syllables alternate with soft fricatives. The voice
-activity network takes it for speech, and two throats (pitch and scale of the resonances) differ as two people do.
+A pulse train with a wandering pitch goes through four vowel resonances; syllables alternate with soft fricatives. The
+voice activity network takes it for speech, and two throats (pitch and scale of the resonances) differ as two people
+do.
 """
 
 from __future__ import annotations

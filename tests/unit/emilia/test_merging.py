@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, given, settings
@@ -67,7 +68,7 @@ def test_properties_of_any_track(turns: list[Turn], seed: int) -> None:
         said = intersect(union(voiced), mine)
         assert total(intersect(said, given_)) == pytest.approx(total(said), abs=1e-6)
     # No overlap is created, bounds and the greatest length hold.
-    assert all(left.end <= right.start + 1e-9 for left, right in zip(done, done[1:], strict=False))
+    assert all(left.end <= right.start + 1e-9 for left, right in pairwise(done))
     assert all(0 <= row.start < row.end <= duration + 1e-9 for row in done)
     assert all(row.end - row.start <= LIMIT + 1e-3 for row in done)
 
@@ -98,9 +99,8 @@ def published_in_plain_words(rows: list[Turn]) -> list[tuple[float, float, str]]
             out.append({"start": start, "end": row.end, "speaker": row.speaker})
             continue
         last = out[-1] if out else None
-        if last is None or last["speaker"] != row.speaker or length >= 3:
-            out.append(vad)
-        elif row.start - float(last["end"]) >= 2 or row.end - float(last["start"]) >= 30:
+        other = last is None or last["speaker"] != row.speaker or length >= 3
+        if last is None or other or row.start - float(last["end"]) >= 2 or row.end - float(last["start"]) >= 30:
             out.append(vad)
         else:
             last["end"] = row.end

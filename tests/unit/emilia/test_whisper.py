@@ -1,4 +1,6 @@
-"""The Whisper engine on a model of random weights: language, figures, determinism. What it says is nonsense, how is not."""
+"""The Whisper engine on a model of random weights: language, figures, determinism. What it says is nonsense, how is
+not.
+"""
 
 from __future__ import annotations
 
