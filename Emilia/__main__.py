@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder for the segments (made when absent)")
     parser.add_argument("--preset", default="lite", help="preset of the configuration (default: lite)")
     parser.add_argument("--episode", help="name of the episode (default: the file's name)")
-    parser.add_argument("--language", help="language as a two-letter code (default: unknown)")
+    parser.add_argument("--language", help="language as a code such as en or en-GB (default: unknown)")
     parser.add_argument("--config", type=Path, help="configuration file (default: the packaged one)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:<n> (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -62,7 +62,7 @@ def _process(chosen: argparse.Namespace) -> tuple[Result, dict[str, str]]:
             episode=episode,
             out=chosen.out,
             scratch=Path(scratch),
-            language=chosen.language,
+            language=chosen.language and re.split("[-_]", chosen.language.lower())[0],
             progress=_progress,
         )
     models = pipeline.models

@@ -5,6 +5,7 @@ Lists of spans are in time order. Hours are counted in whole milliseconds, so th
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 from Emilia.recording import Segment, Span
@@ -42,8 +43,10 @@ def intersect(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
 
 
 def clip(spans: Sequence[Span], start: float, end: float) -> list[Span]:
-    """The parts of ``spans`` between ``start`` and ``end``."""
-    return intersect(spans, [Span(start, end)])
+    """The parts of ``spans``, which are free of overlaps, between ``start`` and ``end``."""
+    first = bisect_right(spans, start, key=lambda span: span.end)
+    last = bisect_left(spans, end, key=lambda span: span.start)
+    return intersect(spans[first:last], [Span(start, end)])
 
 
 def hours(duration: float, segments: Sequence[Segment]) -> dict[str, float]:

@@ -156,13 +156,22 @@ def _joined(voices: Sequence[Voice], pair: tuple[int, int]) -> list[Voice]:
 def link(blocks: Sequence[Sequence[Voice]], options: DiarizeOptions) -> list[list[int]]:
     """For each block's voices the index of the person, equal across blocks."""
     voices = [voice for block in blocks for voice in block]
-    owner = list(range(len(voices)))
-    while (pair := _nearest(voices, options)) is not None:
-        voices = _joined(voices, pair)
-        left, right = pair
-        owner = [left if person == right else person - (person > right) for person in owner]
+    count = len(voices)
+    owner = np.arange(count)
+    # A long episode has hundreds of voices: distances are kept, and only those of a joined voice are taken anew.
+    apart = np.full((count, count), np.inf)
+    for right in range(1, count):
+        for left in range(right):
+            apart[left, right] = _apart(voices[left], voices[right], options)
+    while count and apart.min() <= 1.0:
+        left, right = (int(index) for index in np.unravel_index(apart.argmin(), apart.shape))
+        voices[left] = voices[left] + voices[right]
+        owner[owner == right] = left
+        apart[right, :] = apart[:, right] = np.inf
+        for other in set(owner.tolist()) - {left}:
+            apart[min(left, other), max(left, other)] = _apart(voices[left], voices[other], options)
     ends = np.cumsum([len(block) for block in blocks]).tolist()
-    return [owner[end - len(block) : end] for end, block in zip(ends, blocks, strict=True)]
+    return [owner[end - len(block) : end].tolist() for end, block in zip(ends, blocks, strict=True)]
 
 
 class ClusterDiarizer:

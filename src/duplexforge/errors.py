@@ -4,7 +4,7 @@
 
     DuplexforgeError                 bug (70)      permanent
     ├── UsageError                   2             permanent   the command line is wrong
-    ├── ConfigError                  78            permanent   settings are wrong or missing (all of them named at once)
+    ├── ConfigError                  78            halt        settings are wrong or missing (all of them named at once)
     ├── InputError                   65            permanent   the input is to blame: corrupt audio, gone video, bad task body
     ├── ModelError                   69            halt        a model is missing or gated on this machine
     ├── RetryLater                   75            later       nothing wrong with the task: throttled, network, hub
@@ -50,8 +50,9 @@ class UsageError(DuplexforgeError):
 
 
 class ConfigError(DuplexforgeError):
-    """Settings are wrong or missing; the message names every one of them."""
+    """Settings are wrong or missing, or a key or token is refused: no task would fare better, so none is blamed."""
 
+    retry = Retry.HALT
     exit_code = 78
     default_reason = "configuration"
 

@@ -56,31 +56,35 @@ ATOMIC = ("local", "memory", "s3")
 
 @dataclass
 class QueueSite:
-    """Where a queue under test lives: opens one more worker's view; ``lease`` is the shortest lease it can judge."""
+    """Where a queue under test lives; ``open`` gives one more worker's view of it.
+
+    ``lease`` is the shortest lease that is sure to hold for a moment; ages are told no finer than ``blur`` seconds.
+    """
 
     open: Callable[..., TaskQueue[ProcessTask]]
     lease: float
+    blur: float
     store: Store
     layout: Layout = field(default_factory=Layout)
 
 
-def _prefix(store: Store, lease: float) -> QueueSite:
+def _prefix(store: Store, lease: float, blur: float) -> QueueSite:
     layout = Layout()
 
     def open_queue(**changes: float) -> TaskQueue[ProcessTask]:
         fields = {"lease_seconds": 60.0, "retry_seconds": 0.0, **changes}
         return PrefixQueue(store, layout, "processing", ProcessTask, QueueSettings(_env_file=None, **fields))
 
-    return QueueSite(open_queue, lease, store, layout)
+    return QueueSite(open_queue, lease, blur, store, layout)
 
 
-def _prefix_on(name: str, lease: float) -> Callable[[pytest.FixtureRequest], QueueSite]:
-    return lambda request: _prefix(open_store(STORES[name](request)), lease)
+def _prefix_on(name: str, lease: float, blur: float) -> Callable[[pytest.FixtureRequest], QueueSite]:
+    return lambda request: _prefix(open_store(STORES[name](request)), lease, blur)
 
 
 # S3 tells modification times in whole seconds, so leases there cannot be judged as finely.
 QUEUES: dict[str, Callable[[pytest.FixtureRequest], QueueSite]] = {
-    "prefix-local": _prefix_on("local", 0.5),
-    "prefix-memory": _prefix_on("memory", 0.5),
-    "prefix-s3": _prefix_on("s3", 2.0),
+    "prefix-local": _prefix_on("local", 0.5, 0.1),
+    "prefix-memory": _prefix_on("memory", 0.5, 0.1),
+    "prefix-s3": _prefix_on("s3", 2.0, 1.1),
 }

@@ -37,8 +37,8 @@ def claimed(queue: TaskQueue[ProcessTask], wait: float = HANG) -> Lease[ProcessT
 
 def expired(site: QueueSite, **changes: float) -> Lease[ProcessTask]:
     """The lease of a worker that has vanished, after its time."""
-    lease = claimed(site.open(lease_seconds=site.lease, **changes))
-    time.sleep(site.lease + 0.1)
+    lease = claimed(site.open(lease_seconds=0.5, **changes))
+    time.sleep(0.5 + site.blur)
     return lease
 
 

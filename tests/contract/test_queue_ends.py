@@ -197,7 +197,7 @@ def test_a_lease_without_a_task_is_swept_when_it_expired(site: QueueSite) -> Non
     sweeper = site.open(lease_seconds=site.lease)
     sweeper.sweep()
     assert len(left(site)) == 1, "its owner may be at work"
-    time.sleep(site.lease + 1.1)
+    time.sleep(site.lease + site.blur)
     assert sweeper.sweep() == 1
     assert left(site) == []
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from duplexforge import metrics
 from duplexforge.config import ProcessSettings
-from duplexforge.errors import InputError, LeaseLost, ModelError, RetryLater
+from duplexforge.errors import ConfigError, InputError, LeaseLost, ModelError, RetryLater
 from duplexforge.layout import UNKNOWN_LANGUAGE, Layout
 from duplexforge.processing import emilia
 from duplexforge.records import AudioRecord, FileEntry, Hours, Manifest, ProcessTask, now, parse
@@ -44,7 +44,10 @@ class ProcessStep:
 
     def done(self, task: ProcessTask) -> bool:
         """Whether the episode's manifest exists."""
-        return committed(self._store, self._layout, task)
+        try:
+            return committed(self._store, self._layout, task)
+        except ValueError as error:  # an id that cannot be part of a key
+            raise InputError(f"task {task.id}: {error}", reason="bad_record") from error
 
     def fetch(self, task: ProcessTask, folder: Path) -> Episode:
         """Download the audio. InputError(``input_missing``) when it is gone, RetryLater when it arrived changed."""
@@ -55,6 +58,9 @@ class ProcessStep:
         except FileNotFoundError as error:
             message = f"the audio {task.audio_key} is not in the store"
             raise InputError(message, reason="input_missing") from error
+        except ConfigError as error:
+            # The store let us claim, so it is this object that is closed to us: the others go on.
+            raise InputError(f"the audio {task.audio_key} may not be read: {error}", reason="denied") from error
         if record and record.audio_key == task.audio_key and digest != record.sha256:
             raise RetryLater(f"the audio {task.audio_key} does not have the recorded checksum", reason="checksum")
         return Episode(path, digest, record)

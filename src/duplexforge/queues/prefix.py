@@ -286,9 +286,9 @@ class PrefixQueue(Generic[K]):
         record = parse(Ended, body, key)
         try:
             task = self.model.model_validate(record.task)
-        except ValueError:  # the body was never a task: nothing can have been committed for it
-            return 0
-        if not done(task):
+            if not done(task):
+                return 0
+        except (ValueError, InputError):  # the body was never a task: nothing can have been committed for it
             return 0
         ended = Ended.of(task, "completed", record.attempt, failures=record.failures)
         self.store.put_if_absent(self.layout.completed(self.stage, task_id), ended.to_bytes())

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from duplexforge import config, log
-from duplexforge.errors import DuplexforgeError, RetryLater
+from duplexforge.errors import ConfigError, DuplexforgeError, RetryLater
 from duplexforge.records import FileEntry, LedgerEntry
 from duplexforge.uploading.card import CARD
 from duplexforge.uploading.shard import Beat, Shard
-from duplexforge.uploading.target import Card, TargetRefused, occupied
+from duplexforge.uploading.target import Card, occupied
 
 _KIND = "dataset"
 _BRANCH = "main"
@@ -151,7 +151,7 @@ class HubTarget:
         return str(api.repo_info(self.repo_id, repo_type=_KIND, revision=_BRANCH).sha)
 
     def _holds(self, api: Any, record: LedgerEntry, head: str) -> bool:
-        """Whether our shard is in ``head`` and stays. TargetRefused when another one has its name."""
+        """Whether our shard is in ``head`` and stays. ConfigError when another one has its name."""
         if self.replace:
             return False
         name = f"{record.shard}.tar"
@@ -226,7 +226,7 @@ def _ours(error: BaseException, repo_id: str) -> DuplexforgeError:
             f"the Hub refused {repo_id} ({answer.status_code}): "
             "check HF_REPO_ID, and that HF_TOKEN is a token with write access to it"
         )
-        return TargetRefused(message, reason="token")
+        return ConfigError(message, reason="token")
     # The client wraps what went wrong with a file; the innermost error is the one that says it.
     inner = list(_causes(error))[-1]
     first = (str(inner).strip().splitlines() or [type(inner).__name__])[0]

@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from duplexforge.errors import ConfigError, Retry
+from duplexforge.errors import ConfigError
 from duplexforge.records import FileEntry
 from duplexforge.uploading.shard import Beat, Shard
 
 Card = Callable[[], str]
-
-
-class TargetRefused(ConfigError):
-    """The target will refuse every shard: a wrong token, no such repository, somebody else's data. Stops the worker."""
-
-    retry = Retry.HALT
 
 
 class Target(Protocol):
@@ -30,7 +24,8 @@ class Target(Protocol):
     def publish(self, shard: Shard, card: Card, beat: Beat) -> str | None:
         """Put tar, parquet and card there; returns the commit's id where there is such a thing.
 
-        Raises TargetRefused when no shard would be taken, RetryLater when this was not the time.
+        Raises ConfigError when no shard would be taken (a wrong token, somebody else's data), RetryLater when this
+        was not the time.
         """
 
     def refresh(self, card: Card) -> None:
@@ -40,7 +35,7 @@ class Target(Protocol):
         """Every file below ``data/``, names relative to the data set."""
 
 
-def occupied(name: str, where: str) -> TargetRefused:
+def occupied(name: str, where: str) -> ConfigError:
     """The error of a place that holds another shard under our name."""
     message = f"{where} holds another {name}: publish to a data set of its own, or take that file away first"
-    return TargetRefused(message, reason="occupied")
+    return ConfigError(message, reason="occupied")

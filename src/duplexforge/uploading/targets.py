@@ -11,13 +11,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from duplexforge.errors import RetryLater
+from duplexforge.errors import ConfigError, RetryLater
 from duplexforge.records import FileEntry
 from duplexforge.storage import file_entry
 from duplexforge.uploading.card import CARD
 from duplexforge.uploading.hub import HubTarget
 from duplexforge.uploading.shard import Beat, Shard
-from duplexforge.uploading.target import Card, TargetRefused, occupied
+from duplexforge.uploading.target import Card, occupied
 
 __all__ = ["HubTarget", "LocalTarget"]
 
@@ -95,7 +95,7 @@ def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise TargetRefused(f"cannot write the data set to {folder}: {error.strerror}", reason="denied") from error
+        raise ConfigError(f"cannot write the data set to {folder}: {error.strerror}", reason="denied") from error
     except OSError as error:
         message = f"could not write the data set to {folder}: {error.strerror or error}"
         raise RetryLater(message, reason="machine") from error

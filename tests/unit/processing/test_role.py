@@ -137,6 +137,26 @@ def test_missing_and_changed_audio(store: Store, step: ProcessStep, tmp_path: Pa
         )
 
 
+def test_audio_that_may_not_be_read_fails_alone(s3_server: S3Server, toy_emilia: Path, tmp_path: Path) -> None:
+    bucket = s3_server.fresh_bucket()
+    store = open_store(s3_server.settings(bucket), attempts=1)
+    store.put(AUDIO, b"some audio")
+    step = ProcessStep(store, KEYS, ProcessSettings(emilia_path=str(toy_emilia)))
+    s3_server.control(deny=[f"{bucket}/{AUDIO}"])
+    try:
+        with pytest.raises(InputError) as caught:
+            attempt(step, tmp_path / "one", "a1-aaaa")
+    finally:
+        s3_server.control(deny=[])
+    assert caught.value.reason == "denied"
+
+
+def test_hostile_episode_id_ends_as_bad_record(step: ProcessStep) -> None:
+    with pytest.raises(InputError) as caught:
+        step.done(TASK.model_copy(update={"episode_id": "../../etc"}))
+    assert caught.value.reason == "bad_record"
+
+
 def test_worker_runs_hand_written_tasks(store: Store, step: ProcessStep) -> None:
     body = {"episode_id": "ep1", "language": "en", "audio_key": AUDIO}
     store.put("tasks/processing_todo/by-hand.task", json.dumps(body).encode())

@@ -10,13 +10,12 @@ import huggingface_hub
 import pytest
 
 from duplexforge import log
-from duplexforge.errors import LeaseLost, Preempted, RetryLater
+from duplexforge.errors import ConfigError, LeaseLost, Preempted, RetryLater
 from duplexforge.records import UploadTask
 from duplexforge.storage import Store
 from duplexforge.uploading.card import render
 from duplexforge.uploading.ledger import Ledger
 from duplexforge.uploading.role import UploadStep, refresh_card, republish
-from duplexforge.uploading.target import TargetRefused
 from duplexforge.uploading.targets import HubTarget
 from duplexforge.uploading.verify import verify_target
 from tests.unit.uploading.conftest import TOKEN, HubProcess, Site, make_site
@@ -146,7 +145,7 @@ def test_what_the_client_repeats_by_itself(memory: Site, hub: HubProcess, tmp_pa
 def test_a_refused_token_stops_the_worker(memory: Site, hub: HubProcess, fault: str, where: str) -> None:
     seeded(memory, episodes=1)
     hub.arm(fault, where)
-    with pytest.raises(TargetRefused, match="token"):
+    with pytest.raises(ConfigError, match="token"):
         memory.worker(target(hub)).run()
     assert memory.queue().stats().waiting == 1
     assert memory.worker(target(hub)).run().completed == 1
@@ -154,7 +153,7 @@ def test_a_refused_token_stops_the_worker(memory: Site, hub: HubProcess, fault: 
 
 @pytest.mark.parametrize("token", [None, "hf_thewrongtoken"])
 def test_a_missing_or_wrong_token(memory: Site, hub: HubProcess, tmp_path: Path, token: str | None) -> None:
-    with pytest.raises(TargetRefused, match="HF_TOKEN"):
+    with pytest.raises(ConfigError, match="HF_TOKEN"):
         target(hub, token).refresh(lambda: "---\n---\n")
 
 
@@ -227,7 +226,7 @@ def test_another_shard_under_our_name_is_not_overwritten(
     seeded(memory, episodes=1)
     seeded(site, episodes=2, shard_bytes=10**9)
     Uploader(memory, hub, tmp_path / "one").run()
-    with pytest.raises(TargetRefused, match="another"):
+    with pytest.raises(ConfigError, match="another"):
         Uploader(site, hub, tmp_path / "two").run()
     assert len(hub.commits()) == 1
     said = "\n".join(verify_target(target(hub), site.store, site.layout))

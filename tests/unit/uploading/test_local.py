@@ -10,14 +10,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from duplexforge.errors import InputError
+from duplexforge.errors import ConfigError, InputError
 from duplexforge.records import Ended, LedgerEntry, UploadTask, parse
 from duplexforge.storage import Store
 from duplexforge.uploading.ledger import Ledger
 from duplexforge.uploading.plan import seed_uploads
 from duplexforge.uploading.role import UploadStep, refresh_card, republish
 from duplexforge.uploading.shard import write_parquet
-from duplexforge.uploading.target import TargetRefused
 from duplexforge.uploading.targets import LocalTarget
 from duplexforge.uploading.verify import verify_folder
 from tests.unit.uploading.conftest import Site, make_site
@@ -173,7 +172,7 @@ def test_another_shard_under_our_name_is_not_overwritten(memory: Site, tmp_path:
     out = tmp_path / "out"
     (out / "data/en").mkdir(parents=True)
     (out / "data/en/train-000000.tar").write_bytes(b"somebody's work")
-    with pytest.raises(TargetRefused, match="holds another data/en/train-000000"):
+    with pytest.raises(ConfigError, match="holds another data/en/train-000000"):
         memory.worker(LocalTarget(out)).run()
     assert (out / "data/en/train-000000.tar").read_bytes() == b"somebody's work"
     # The worker stopped and the task waits: the service is wrong, not the batch.
@@ -183,7 +182,7 @@ def test_another_shard_under_our_name_is_not_overwritten(memory: Site, tmp_path:
 def test_a_folder_that_cannot_be_written(memory: Site, tmp_path: Path) -> None:
     seeded(memory, episodes=1)
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(TargetRefused, match="cannot write"):
+    with pytest.raises(ConfigError, match="cannot write"):
         memory.worker(LocalTarget(tmp_path / "out")).run()
 
 
@@ -350,7 +349,7 @@ def test_a_damaged_shard_is_made_again(memory: Site, tmp_path: Path) -> None:
     (out / f"{SHARD}.tar").write_bytes(b"cut")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with pytest.raises(TargetRefused):
+    with pytest.raises(ConfigError):
         republish(memory.store, memory.layout, LocalTarget(out), "en-000000", scratch)
     republish(memory.store, memory.layout, LocalTarget(out, replace=True), "en-000000", scratch)
     assert tree(out) == before
