@@ -6,18 +6,16 @@ Errors end as one sentence on standard error and the exit code of their class (`
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from duplexforge import __version__
-from duplexforge.errors import DuplexforgeError, UsageError
-
-if TYPE_CHECKING:
-    from duplexforge.roles import Site
+from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, open_site, show
+from duplexforge.cli_queue import queue_app
+from duplexforge.errors import DuplexforgeError
 
 app = typer.Typer(
     name="duplexforge",
@@ -28,18 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 seed_app = typer.Typer(help="Put work into a queue; what is known already is not put twice.", no_args_is_help=True)
-queue_app = typer.Typer(help="Look into the queues and put failed tasks back.", no_args_is_help=True)
 app.add_typer(seed_app, name="seed")
 app.add_typer(queue_app, name="queue")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Store = Annotated[
-    str | None, typer.Option("--store", help="Store URL, instead of STORE_URL: file://FOLDER, s3://BUCKET.")
-]
-Drain = Annotated[bool, typer.Option("--drain", help="End when no task is open, instead of waiting for more.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
-Port = Annotated[int | None, typer.Option("--health-port", help="Serve livez, readyz and metrics on this port.")]
-Language = Annotated[str | None, typer.Option(help="Language of the sources that do not say it themselves, e.g. en.")]
 
 
 def main() -> None:
@@ -66,17 +54,6 @@ def _complain(sentence: str) -> None:
     from duplexforge.log import redact
 
     print(f"duplexforge: {redact(sentence)}", file=sys.stderr)
-
-
-def _site(role: str, store: str | None = None, *, probe: bool = True) -> Site:
-    from duplexforge import config, log, roles
-
-    log.setup()
-    return roles.open_site(config.load(role, store_url=store), probe=probe)
-
-
-def _show(as_json: bool, data: Any, text: str) -> None:
-    print(jsonlib.dumps(data, indent=1, ensure_ascii=False) if as_json else text)
 
 
 def _print_version(wanted: bool) -> None:
@@ -143,10 +120,10 @@ def seed_download(
     """Read SOURCES and queue what is new for the download role."""
     from duplexforge.downloading import plan
 
-    site = _site("seed", store)
+    site = open_site("seed", store)
     defaults = plan.Defaults(language=language, licence=licence)
     report = plan.seed(site.queue("download"), sources, defaults=defaults, dry_run=dry_run)
-    _show(json, report.to_json(), report.to_text())
+    show(json, report.to_json(), report.to_text())
 
 
 @seed_app.command("process")
@@ -154,9 +131,9 @@ def seed_process(store: Store = None, dry_run: DryRun = False, json: Json = Fals
     """Queue every downloaded episode that was not processed yet."""
     from duplexforge.processing.plan import seed_processing
 
-    site = _site("seed", store)
+    site = open_site("seed", store)
     report = seed_processing(site.store, site.layout, site.queue("processing"), dry_run=dry_run)
-    _show(json, report.to_json(), report.to_text())
+    show(json, report.to_json(), report.to_text())
 
 
 @seed_app.command("upload")
@@ -170,11 +147,11 @@ def seed_upload(
     from duplexforge.config import UploadSettings
     from duplexforge.uploading.plan import seed_uploads
 
-    site = _site("seed", store)
+    site = open_site("seed", store)
     size = site.settings[UploadSettings].shard_bytes
     queue = site.queue("upload")
     report = seed_uploads(site.store, site.layout, queue, shard_bytes=size, flush=not keep_partial, dry_run=dry_run)
-    _show(json, report.to_json(), report.to_text())
+    show(json, report.to_json(), report.to_text())
 
 
 # -- roles -------------------------------------------------------------------------------------------------------------
@@ -185,7 +162,7 @@ def download(store: Store = None, drain: Drain = False, health_port: Port = None
     """Fetch queued items into the store (yt-dlp, plain audio URLs, files)."""
     from duplexforge import service
 
-    service.work("download", _site("download", store), drain=drain, health_port=health_port)
+    service.work("download", open_site("download", store), drain=drain, health_port=health_port)
 
 
 @app.command()
@@ -199,7 +176,7 @@ def process(
     """Turn queued episodes into segments: one worker process per GPU slot, or WORKERS_PER_GPU of them on the CPU."""
     from duplexforge import service
 
-    site = _site("process", store)
+    site = open_site("process", store)
     if child:
         service.child("process", site, drain=drain, slot=slot, health_port=health_port)
     else:
@@ -211,7 +188,7 @@ def upload(store: Store = None, drain: Drain = False, health_port: Port = None) 
     """Publish queued batches: tar shards and parquet to the Hub, or to a local folder."""
     from duplexforge import service
 
-    service.work("upload", _site("upload", store), drain=drain, health_port=health_port)
+    service.work("upload", open_site("upload", store), drain=drain, health_port=health_port)
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -222,7 +199,7 @@ def status(store: Store = None, json: Json = False) -> None:
     """Show queues, failures, hours and where everything stands."""
     from duplexforge import local
 
-    local.show(_site("status", store, probe=False), as_json=json)
+    local.show(open_site("status", store, probe=False), as_json=json)
 
 
 @app.command()
@@ -232,7 +209,7 @@ def report(
     """Write one HTML page about the data set: hours, speakers, scores, failures, samples to listen to."""
     from duplexforge.status import report as page
 
-    site = _site("status", store, probe=False)
+    site = open_site("status", store, probe=False)
     page.build(site.store, site.layout, site.queues(), path, title="duplexforge report")
     print(path)
 
@@ -246,7 +223,7 @@ def verify(
     """Compare the published data set with the ledger and the manifests, sample by sample; 65 when something is wrong."""
     from duplexforge import local
 
-    raise typer.Exit(local.verify(_site("upload", store, probe=False), repair or [], as_json=json))
+    raise typer.Exit(local.verify(open_site("upload", store, probe=False), repair or [], as_json=json))
 
 
 @app.command()
@@ -266,55 +243,4 @@ def settings(json: Json = False) -> None:
 
     rows = describe()
     lines = [f"{' or '.join(row.names)} ({row.default or 'unset'})\n    {row.meaning}" for row in rows]
-    _show(json, [asdict(row) for row in rows], "\n".join(lines))
-
-
-@queue_app.command("stats")
-def queue_stats(store: Store = None, json: Json = False) -> None:
-    """Count the tasks of every queue by state."""
-    from dataclasses import asdict
-
-    counts = {stage: asdict(queue.stats()) for stage, queue in _site("status", store, probe=False).queues().items()}
-    lines = [
-        f"{stage}: " + ", ".join(f"{n} {state}" for state, n in states.items()) for stage, states in counts.items()
-    ]
-    _show(json, counts, "\n".join(lines))
-
-
-@queue_app.command("dead")
-def queue_dead(stage: str, store: Store = None, json: Json = False) -> None:
-    """List the failed tasks of STAGE (download, processing, upload) with their reasons."""
-    records = [record.model_dump(exclude_none=True) for record in _queue(stage, store).dead()]
-    lines = [f"{r['id']}  {r['reason']}  after {r['failures']}: {r['message']}" for r in records]
-    _show(json, records, "\n".join(lines) or f"no failed task in {stage}")
-
-
-@queue_app.command("revive")
-def queue_revive(
-    stage: str,
-    ids: Annotated[list[str] | None, typer.Argument(help="Task ids; none: all failed tasks of --reason.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Revive every failed task of this reason.")] = None,
-    store: Store = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Put failed tasks of STAGE back with a clean count."""
-    queue = _queue(stage, store)
-    if not ids and not reason:
-        raise UsageError("name task ids, or --reason WORD for all failed tasks of that reason")
-    chosen = ids or [record.id for record in queue.dead() if record.reason == reason]
-    done = [task_id for task_id in chosen if dry_run or queue.revive(task_id)]
-    print(f"{'would revive' if dry_run else 'revived'} {len(done)} of {len(chosen)}")
-
-
-@queue_app.command("sweep")
-def queue_sweep(stage: str, store: Store = None) -> None:
-    """Finish what crashed workers left half done in STAGE's queue."""
-    print(f"mended {_queue(stage, store).sweep()}")
-
-
-def _queue(stage: str, store: str | None) -> Any:
-    from duplexforge.layout import STAGES
-
-    if stage not in STAGES:
-        raise UsageError(f"there is no queue {stage!r}: {', '.join(STAGES)}")
-    return _site("status", store, probe=False).queue(stage)
+    show(json, [asdict(row) for row in rows], "\n".join(lines))

@@ -52,11 +52,11 @@ class Site:
 
 
 def open_site(settings: Settings, *, probe: bool = True) -> Site:
-    """Open the store that the settings name; with ``probe`` refuse one that cannot carry the claim."""
+    """Open the store that the settings name; with ``probe`` make it ready and refuse one that cannot carry the claim."""
     where = settings[StoreSettings]
     for secret in (where.access_key_id, where.secret_access_key):
         log.hide(secret.get_secret_value() if secret else None)
-    store = open_store(where)
+    store = open_store(where, create=probe)
     if probe:
         store.probe()
     return Site(settings, store, Layout(where.raw_audio_prefix, where.processed_prefix, where.tasks_base_prefix))

@@ -241,22 +241,25 @@ def file_entry(path: Path, name: str) -> FileEntry:
     return FileEntry(name=name, size=path.stat().st_size, sha256=digest)
 
 
-def open_store(settings: StoreSettings, *, attempts: int = 6) -> Store:
+def open_store(settings: StoreSettings, *, attempts: int = 6, create: bool = True) -> Store:
     """The store that the settings name. ConfigError when the URL makes no sense or a folder cannot be written.
 
-    ``attempts`` is how often a request is tried before it is a StoreError.
+    ``attempts`` is how often a request is tried before it is a StoreError. Without ``create`` a folder must be there:
+    who only looks would else make one out of a misspelt name.
     """
     scheme, _, rest = settings.url.partition("://")
     if scheme == "memory":
         return Store(settings.url, MemoryStore(), attempts=attempts)
     if scheme == "file":
-        return _open_folder(Path(rest).expanduser(), attempts)
+        return _open_folder(Path(rest).expanduser(), attempts, create)
     if scheme == "s3" and rest:
         return _open_s3(settings, rest, attempts)
     raise ConfigError(f"STORE_URL: {settings.url!r} is not file://FOLDER, s3://BUCKET or memory://")
 
 
-def _open_folder(folder: Path, attempts: int) -> Store:
+def _open_folder(folder: Path, attempts: int, create: bool) -> Store:
+    if not create and not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}: name another with --store or STORE_URL")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         marker = folder / f".writable-{uuid.uuid4().hex}"
