@@ -41,8 +41,10 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         (["seed", "download", "http://127.0.0.1:9/feed.xml"], 75, "127.0.0.1:9"),
         (["queue", "stats", "--store", "ftp://x"], 78, "STORE_URL"),
         (["queue", "dead", "nonsense"], 2, "nonsense"),
-        (["queue", "revive", "download"], 2, "--reason"),
-        (["status", "--store", "file:///proc/nowhere"], 78, "/proc/nowhere"),
+        (["queue", "revive", "download", "--store", "file://."], 2, "--reason"),
+        (["status", "--store", "file://no-such-folder"], 78, "no-such-folder"),
+        (["seed", "process", "--store", "file:///proc/nowhere"], 78, "/proc/nowhere"),
+        (["run", "a.mp3", "--out", "/proc/nowhere"], 78, "/proc/nowhere"),
         (["frobnicate"], 2, "frobnicate"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -86,11 +88,11 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 def test_reading_commands_print_json(tmp_path: Path) -> None:
     for arguments in (
+        ["seed", "process"],
+        ["seed", "upload"],
         ["queue", "stats"],
         ["queue", "dead", "download"],
         ["status"],
-        ["seed", "process"],
-        ["seed", "upload"],
     ):
         done = duplexforge(*arguments, "--json", cwd=tmp_path, STORE_URL="file://./data")
         assert done.returncode == 0, (arguments, done.stderr)
