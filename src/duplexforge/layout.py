@@ -27,7 +27,9 @@ UNKNOWN_LANGUAGE = "unknown"
 def safe_name(name: str) -> str:
     """Return ``name`` when it may be part of a key or file name; ValueError otherwise (path parts, odd signs, length)."""
     if not _SAFE.fullmatch(name) or ".." in name:
-        raise ValueError(f"{name[:80]!r} cannot be part of an object key: at most 200 letters, digits, '.', '_' and '-'")
+        raise ValueError(
+            f"{name[:80]!r} cannot be part of an object key: at most 200 letters, digits, '.', '_' and '-'"
+        )
     return name
 
 

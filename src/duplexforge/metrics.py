@@ -14,7 +14,9 @@ TASK_SECONDS = Histogram(
     ["stage"],
     buckets=(0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200),
 )
-STAGE_SECONDS = Counter("duplexforge_pipeline_stage_seconds", "Wall seconds spent in a pipeline stage", ["pipeline_stage"])
+STAGE_SECONDS = Counter(
+    "duplexforge_pipeline_stage_seconds", "Wall seconds spent in a pipeline stage", ["pipeline_stage"]
+)
 AUDIO_HOURS = Counter("duplexforge_audio_hours", "Hours of audio by where they went", ["outcome"])
 LEASES = Gauge("duplexforge_leases", "Leases held by this worker", ["stage"])
 READY = Gauge("duplexforge_ready", "1 when models are loaded and the worker is not draining", ["stage"])

@@ -42,10 +42,13 @@ def parse(model: type[R], body: bytes, what: str) -> R:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole body"
-        raise InputError(f"{what} is not a valid {model.__name__}: {where}: {first['msg']}", reason="bad_record") from error
+        raise InputError(
+            f"{what} is not a valid {model.__name__}: {where}: {first['msg']}", reason="bad_record"
+        ) from error
     if record.version > VERSION:
         raise InputError(
-            f"{what} has version {record.version}, this program reads up to {VERSION}: update it", reason="newer_version"
+            f"{what} has version {record.version}, this program reads up to {VERSION}: update it",
+            reason="newer_version",
         )
     return record
 

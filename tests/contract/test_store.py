@@ -77,7 +77,22 @@ def test_bodies_come_back_byte_for_byte(store: Store, body: bytes, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "key",
-    ["a b", "a+b", "ünï-日本", "100%", "a%20b", "x=y&z?", "~a", ".hid", "..a", "(1)'!", "a;b,c@:$", "p#x", 'a"<>b', "A"],
+    [
+        "a b",
+        "a+b",
+        "ünï-日本",
+        "100%",
+        "a%20b",
+        "x=y&z?",
+        "~a",
+        ".hid",
+        "..a",
+        "(1)'!",
+        "a;b,c@:$",
+        "p#x",
+        'a"<>b',
+        "A",
+    ],
 )
 def test_odd_keys_are_kept_exactly(store: Store, key: str) -> None:
     name = f"odd/{key}.task"

@@ -230,7 +230,8 @@ def test_hostile_texts_are_shown_as_texts(world: World, tmp_path: Path) -> None:
         [hostile],
         title=HOSTILE,
         url="javascript:alert(3)",
-        models={HOSTILE: HOSTILE}, facts={"engines": {HOSTILE: HOSTILE}},
+        models={HOSTILE: HOSTILE},
+        facts={"engines": {HOSTILE: HOSTILE}},
         seconds={HOSTILE: 1.0},
     )
     world.fail("download", "yt-two", HOSTILE, reason=HOSTILE, title=HOSTILE, url="https://example.org/?a=1&b=<2>")
