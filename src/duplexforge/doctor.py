@@ -24,7 +24,7 @@ from duplexforge.errors import DuplexforgeError
 _FREE_GIB = 5
 _PACKAGES = {
     "download": ("yt_dlp", "av", "imageio_ffmpeg"),
-    "process": ("onnxruntime", "av", "sklearn", "soxr", "faster_whisper", "pocketsphinx"),
+    "process": ("onnxruntime", "av", "soxr", "faster_whisper", "pocketsphinx"),
     "upload": ("pyarrow", "huggingface_hub"),
     "report": ("matplotlib", "jinja2"),
 }

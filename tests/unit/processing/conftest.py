@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -83,10 +84,16 @@ class Pipeline:
 
 @pytest.fixture
 def toy_emilia(tmp_path: Path) -> Iterator[Path]:
-    """The folder of the toy package; whatever was loaded from it is forgotten afterwards."""
+    """The folder of the toy package; afterwards the modules are what they were, since other tests hold on to them."""
+    before = _emilia_modules()
     folder = tmp_path / "toy" / "Emilia"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text(PACKAGE)
     yield folder
-    for name in [name for name in sys.modules if name.split(".")[0] == "Emilia"]:
+    for name in _emilia_modules():
         del sys.modules[name]
+    sys.modules.update(before)
+
+
+def _emilia_modules() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "Emilia"}
