@@ -14,7 +14,7 @@ from typing import Any
 
 from duplexforge import config, roles
 from duplexforge.config import ProcessSettings, QueueSettings, Settings, UploadSettings
-from duplexforge.errors import DuplexforgeError, RetryLater
+from duplexforge.errors import ConfigError, DuplexforgeError, ModelError, RetryLater, UsageError
 from duplexforge.progress import Phases
 from duplexforge.roles import STAGE_OF, Site
 from duplexforge.supervisor import Slot, Supervisor, child_command, slots, stop_on_signals
@@ -136,4 +136,16 @@ class Chain:
         self._running = [supervisor]
         code = supervisor.run(lambda: self._phases.update("process", queue.stats()))
         if code:
-            raise DuplexforgeError(f"the processing workers ended with code {code}: see {self.plan.out / 'logs'}")
+            kind = next(
+                (one for one in (UsageError, ConfigError, ModelError) if one.exit_code == code), DuplexforgeError
+            )
+            raise kind(f"the processing workers gave up: {_last_words(self.plan.out / 'logs') or f'exit code {code}'}")
+
+
+def _last_words(logs: Path) -> str:
+    """The sentence with which a worker ended: the last line of a log that is not a JSON event."""
+    for path in sorted(logs.glob("worker-*.jsonl"), key=lambda path: -path.stat().st_mtime):
+        lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line and not line.startswith("{")]
+        if lines:
+            return lines[-1].removeprefix("duplexforge: ")
+    return ""

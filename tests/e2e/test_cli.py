@@ -78,6 +78,14 @@ def test_secrets_stay_out_of_messages(tmp_path: Path) -> None:
     assert "AKIACANARY0000" not in done.stderr + done.stdout
 
 
+def test_workers_that_cannot_start_end_the_run_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"never looked at")
+    done = duplexforge("run", "a.mp3", "--out", "out", cwd=tmp_path, EMILIA_PRESET="nonsense")
+    assert done.returncode == 78
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_bytes(b"not audio, but seeding does not judge")
     done = duplexforge("seed", "download", "a.mp3", "--dry-run", "--json", cwd=tmp_path, STORE_URL="file://./data")
