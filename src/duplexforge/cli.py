@@ -216,6 +216,7 @@ def report(
 
 @app.command()
 def verify(
+    folder: Annotated[Path | None, typer.Argument(help="The published folder, instead of PUBLISH_DIR.")] = None,
     store: Store = None,
     repair: Annotated[list[str] | None, typer.Option(help="Build this batch again (en-000007) and replace it.")] = None,
     json: Json = False,
@@ -223,7 +224,8 @@ def verify(
     """Compare the published data set with the ledger and the manifests, sample by sample; 65 when something is wrong."""
     from duplexforge import local
 
-    raise typer.Exit(local.verify(open_site("upload", store, probe=False), repair or [], as_json=json))
+    site = open_site("upload", store, probe=False, publish_dir=str(folder) if folder else None)
+    raise typer.Exit(local.verify(site, repair or [], as_json=json))
 
 
 @app.command()

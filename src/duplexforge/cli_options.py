@@ -20,12 +20,14 @@ Port = Annotated[int | None, typer.Option("--health-port", help="Serve livez, re
 Language = Annotated[str | None, typer.Option(help="Language of the sources that do not say it themselves, e.g. en.")]
 
 
-def open_site(role: str, store: str | None = None, *, probe: bool = True) -> Site:
+def open_site(role: str, store: str | None = None, *, probe: bool = True, **flags: Any) -> Site:
+    """The site of ``role``; ``flags`` are settings given on the command line."""
     from duplexforge import config, log, roles
 
     log.setup()
-    return roles.open_site(config.load(role, store_url=store), probe=probe)
+    return roles.open_site(config.load(role, store_url=store, **flags), probe=probe)
 
 
 def show(as_json: bool, data: Any, text: str) -> None:
+    """Print ``data`` as JSON, or ``text``."""
     print(jsonlib.dumps(data, indent=1, ensure_ascii=False) if as_json else text)

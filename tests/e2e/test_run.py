@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,26 @@ def test_second_run_does_nothing(
     after = {name: digest for name, digest in digests(out).items() if not name.startswith(("logs/", "report.html"))}
     assert again.returncode == 65, again.stderr
     assert after == before
+
+
+def test_verify_finds_a_flipped_bit_and_repairs_it(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    out, _ = finished
+    dataset = tmp_path / "dataset"
+    shutil.copytree(out / "dataset", dataset)
+    verify = ["verify", str(dataset), "--store", f"file://{out}", "--json"]
+    assert json.loads(duplexforge(*verify, cwd=tmp_path).stdout) == []
+    shard = dataset / "data" / "en" / "train-000000.tar"
+    body = bytearray(shard.read_bytes())
+    body[len(body) // 2] ^= 1
+    shard.write_bytes(body)
+    damaged = duplexforge(*verify, cwd=tmp_path)
+    assert damaged.returncode == 65
+    assert "train-000000.tar" in damaged.stdout
+    mended = duplexforge(*verify, "--repair", "en-000000", cwd=tmp_path)
+    assert (mended.returncode, json.loads(mended.stdout)) == (0, [])
+    assert digests(dataset) == digests(out / "dataset")
 
 
 def _wait_for(pattern: str, folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
