@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt
-# The suite spreads over the cores; a failing test shows its own output only.
-PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile
+# Three at a time on two cores: many tests wait for leases to expire. A file stays together, for its fixtures.
+PYTEST := $(BIN)/python -m pytest -q -n 3 --dist loadfile --durations 8
 
 .PHONY: demo test test-all storm lint bench-dialogue clean
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from duplexforge import metrics
 from duplexforge.config import ProcessSettings
-from duplexforge.errors import ConfigError, InputError, LeaseLost, ModelError, RetryLater
+from duplexforge.errors import ConfigError, DuplexforgeError, InputError, ModelError, RetryLater
 from duplexforge.layout import UNKNOWN_LANGUAGE, Layout
 from duplexforge.processing import emilia
 from duplexforge.records import AudioRecord, FileEntry, Hours, Manifest, ProcessTask, now, parse
@@ -87,7 +87,7 @@ class ProcessStep:
         names = [where + entry.name for entry in files]
         try:
             progress.check_lease()
-        except LeaseLost:
+        except DuplexforgeError:
             self._store.delete(names)
             raise
         # A commit that raises may have been applied with its answer lost: only a clear "no" lets files be deleted.
