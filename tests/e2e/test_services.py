@@ -131,4 +131,7 @@ def test_process_outlives_a_killed_child(store: Store, toy_path: Path) -> None:
     stats = queue.stats()
     assert (stats.completed, stats.failed) == (2, 1)
     assert [(record.id, record.reason) for record in queue.dead()] == [("corrupt", "corrupt")]
-    assert {record.id: record.failures for record in queue.ended("completed")} == {"calm": 0, "kill": 1}
+    failures = {record.id: record.failures for record in queue.ended("completed")}
+    # The other task has a failure too when the killed worker had fetched it ahead: its lease expired as well.
+    assert failures == {"calm": failures["calm"], "kill": 1}
+    assert failures["calm"] in (0, 1)
