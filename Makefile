@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requi
 # Three at a time on two cores: many tests wait for leases to expire. A file stays together, for its fixtures.
 PYTEST := $(BIN)/python -m pytest -q -n 3 --dist loadfile --durations 8
 
-.PHONY: demo test test-all storm lint bench-dialogue clean
+.PHONY: demo test test-all lint bench-dialogue clean
 
 demo: $(VENV)/.lite  ## the main job on the audio that comes with the repository
 	$(BIN)/duplexforge demo --out demo-output

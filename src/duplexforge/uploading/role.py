@@ -93,9 +93,8 @@ def republish(store: Store, layout: Layout, target: Target, batch: str, folder: 
     ``target`` must have been opened with ``replace``. The ledger entry is written anew.
     """
     shard = build(store, read_batch(store, layout, BatchId.read(batch)), folder)
-    ledger = Ledger(store, layout)
-    commit = target.publish(shard, card_of(ledger, shard.record), lambda _, __: None)
+    commit = target.publish(shard, card_of(Ledger(store, layout), shard.record), lambda _, __: None)
     entry = shard.record.model_copy(update={"target": target.name, "commit": commit, "published_at": now()})
     store.put(layout.ledger(batch), entry.to_bytes())
-    target.refresh(card_of(ledger))
+    refresh_card(store, layout, target)
     return entry

@@ -12,13 +12,13 @@ import pytest
 from duplexforge import log
 from duplexforge.errors import ConfigError, LeaseLost, Preempted, RetryLater
 from duplexforge.records import UploadTask
-from duplexforge.storage import Store
 from duplexforge.uploading.card import render
 from duplexforge.uploading.ledger import Ledger
 from duplexforge.uploading.role import UploadStep, refresh_card, republish
 from duplexforge.uploading.targets import HubTarget
 from duplexforge.uploading.verify import verify_target
 from tests.unit.uploading.conftest import TOKEN, HubProcess, Site, make_site
+from tests.unit.uploading.corpus import Dead, NoLedger
 from tests.unit.uploading.test_local import Steady, seeded
 
 # The client hands files to its HTTP library in a way that this one calls old.
@@ -155,19 +155,6 @@ def test_a_refused_token_stops_the_worker(memory: Site, hub: HubProcess, fault: 
 def test_a_missing_or_wrong_token(memory: Site, hub: HubProcess, tmp_path: Path, token: str | None) -> None:
     with pytest.raises(ConfigError, match="HF_TOKEN"):
         target(hub, token).refresh(lambda: "---\n---\n")
-
-
-class Dead(BaseException):
-    """The process was killed here."""
-
-
-class NoLedger(Store):
-    """A store behind which the process dies as it is about to write the ledger."""
-
-    def put_if_absent(self, key: str, body: bytes) -> bool:
-        if key.endswith(".published.json"):
-            raise Dead
-        return super().put_if_absent(key, body)
 
 
 def test_a_crash_between_commit_and_ledger(memory: Site, hub: HubProcess, tmp_path: Path) -> None:

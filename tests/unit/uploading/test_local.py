@@ -12,7 +12,6 @@ import pytest
 
 from duplexforge.errors import ConfigError, InputError
 from duplexforge.records import Ended, LedgerEntry, UploadTask, parse
-from duplexforge.storage import Store
 from duplexforge.uploading.ledger import Ledger
 from duplexforge.uploading.plan import seed_uploads
 from duplexforge.uploading.role import UploadStep, refresh_card, republish
@@ -20,7 +19,7 @@ from duplexforge.uploading.shard import write_parquet
 from duplexforge.uploading.targets import LocalTarget
 from duplexforge.uploading.verify import verify_folder
 from tests.unit.uploading.conftest import Site, make_site
-from tests.unit.uploading.corpus import measured, put_episode
+from tests.unit.uploading.corpus import Dead, NoLedger, measured, put_episode
 
 
 def seeded(site: Site, *, episodes: int = 3, shard_bytes: int = 1) -> Site:
@@ -60,19 +59,6 @@ def test_running_again_changes_nothing(memory: Site, tmp_path: Path) -> None:
     seed_uploads(memory.store, memory.layout, memory.queue(), shard_bytes=1)
     assert memory.worker(LocalTarget(out)).run().completed == 0
     assert tree(out) == before
-
-
-class Dead(BaseException):
-    """The process was killed here."""
-
-
-class NoLedger(Store):
-    """A store behind which the process dies as it is about to write the ledger."""
-
-    def put_if_absent(self, key: str, body: bytes) -> bool:
-        if key.endswith(".published.json"):
-            raise Dead
-        return super().put_if_absent(key, body)
 
 
 def test_a_crash_between_publishing_and_ledger(site: Site, tmp_path: Path) -> None:
