@@ -13,11 +13,11 @@ demo: $(VENV)/.lite  ## the main job on the audio that comes with the repository
 
 test: $(VENV)/.test  ## everything that needs no system package, under ten minutes on two cores
 	$(BIN)/python -m pip check
-	$(PYTEST) -m "not slow and not system"
+	$(PYTEST) -m "not slow and not system and not heavy"
 
 test-all: $(VENV)/.torch  ## the slow tests and those that want system packages (installs Debian's ffmpeg when it can)
 	sh tests/system-packages.sh
-	$(PYTEST) -m "slow or system"
+	$(PYTEST) -m "slow or system or heavy"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

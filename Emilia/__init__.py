@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from Emilia.config import Config, load_config
-    from Emilia.errors import BadAudio, BadConfig, EmiliaError, ModelMissing
+    from Emilia.errors import BadAudio, BadConfig, DeviceLost, EmiliaError, ModelMissing
     from Emilia.pipeline import Pipeline, Result
     from Emilia.recording import Segment, Span, Turn, Waveform
 
@@ -27,6 +27,7 @@ __all__ = [
     "BadAudio",
     "BadConfig",
     "Config",
+    "DeviceLost",
     "EmiliaError",
     "ModelMissing",
     "Pipeline",
@@ -45,6 +46,7 @@ _HOMES = {
     "BadAudio": "errors",
     "BadConfig": "errors",
     "Config": "config",
+    "DeviceLost": "errors",
     "EmiliaError": "errors",
     "ModelMissing": "errors",
     "Pipeline": "pipeline",

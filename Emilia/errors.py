@@ -5,14 +5,15 @@
     EmiliaError
     ├── BadAudio(reason, message)     the input is to blame; trying again gives the same answer
     ├── ModelMissing(model, cure)     a model that the configuration requires is not on this machine
-    └── BadConfig(message)            the configuration is to blame
+    ├── BadConfig(message)            the configuration is to blame
+    └── DeviceLost(message)           the GPU context is beyond repair: this process must end
 
 Every other exception that leaves the library is a bug in it, or what the caller's own ``progress`` raised.
 """
 
 from __future__ import annotations
 
-__all__ = ["BadAudio", "BadConfig", "EmiliaError", "ModelMissing"]
+__all__ = ["BadAudio", "BadConfig", "DeviceLost", "EmiliaError", "ModelMissing"]
 
 
 class EmiliaError(Exception):
@@ -43,3 +44,10 @@ class ModelMissing(EmiliaError):
 
 class BadConfig(EmiliaError):
     """The configuration names an unknown preset, section, option or engine, or a value has the wrong type."""
+
+
+class DeviceLost(EmiliaError):
+    """The GPU context broke (illegal access, device-side assert, card fallen off the bus).
+
+    Nothing that runs in this process can be trusted from here on, so the process ends and a new one starts.
+    """

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from Emilia.config import SegmentOptions
+from Emilia.options import SegmentOptions
 from Emilia.recording import Span, Turn, ms
 from Emilia.spans import clip
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Asr", "Audio", "Recording", "Segment", "Span", "Turn", "Waveform", "WaveformWriter", "ms"]
+__all__ = ["Asr", "Audio", "Recording", "Segment", "Span", "Turn", "Waveform", "WaveformWriter", "Word", "ms"]
 
 Audio = npt.NDArray[np.float32]
 
@@ -45,6 +45,15 @@ class Turn(NamedTuple):
     start: float
     end: float
     speaker: str
+
+
+class Word(NamedTuple):
+    """A word with its ``start`` and ``end`` (seconds in the source) and ``probability`` (0..1)."""
+
+    start: float
+    end: float
+    text: str
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,8 @@ class Segment:
 
     ``flags`` holds, sorted, every reason for which a strict filter would drop it; nothing is ever deleted.
     ``overlap`` is the share (0..1) in which someone else speaks too, ``None`` when the diarizer cannot tell.
-    ``extra`` carries what only some engines know, such as ``snr_estimate`` in dB.
+    ``extra`` carries what only some engines know, such as ``snr_estimate`` in dB; ``words`` are the times of the words,
+    stored beside the segments.
     """
 
     start: float
@@ -159,6 +169,7 @@ class Segment:
     audio: str = ""
     sha256: str = ""
     extra: dict[str, float] = field(default_factory=dict)
+    words: list[Word] = field(default_factory=list)
 
     def flag(self, reason: str) -> None:
         """Add a reason once, keeping the list sorted so that stored bytes do not depend on the order of the stages."""
@@ -197,8 +208,9 @@ class Recording:
 
     A stage reads the fields in its ``needs`` and fills those in its ``adds``. ``wave`` is the audio that is
     published, ``narrow`` the same at 16 kHz for the models; ``voiced`` is where anybody speaks, ``turns`` who speaks
-    when. A stage that finds nothing left to do sets ``outcome`` to something other than ``ok`` and the later stages
-    are not run.
+    when; ``separated`` is where the voice was separated from other sound (None: nowhere was it tried) and ``voices``
+    an embedding of each speaker, by the name in ``turns``. A stage that finds nothing left to do sets ``outcome`` to
+    something other than ``ok`` and the later stages are not run.
     """
 
     source: Path
@@ -210,8 +222,10 @@ class Recording:
     duration: float = 0.0
     wave: Waveform | None = None
     narrow: Waveform | None = None
+    separated: list[Span] | None = None
     voiced: list[Span] | None = None
     turns: list[Turn] | None = None
+    voices: dict[str, list[float]] = field(default_factory=dict)
     segments: list[Segment] | None = None
     files: list[Path] | None = None
     facts: dict[str, object] = field(default_factory=dict)

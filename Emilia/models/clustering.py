@@ -17,10 +17,11 @@ import numpy.typing as npt
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.ndimage import maximum_filter1d
 
-from Emilia.config import Config, DiarizeOptions
+from Emilia.config import Config
 from Emilia.models.mfcc import HOP, RATE, mfcc_between
 from Emilia.models.silero import SileroVad
 from Emilia.models.voices import Frames, Voice, best_path, distance
+from Emilia.options import DiarizeOptions
 from Emilia.recording import Recording, Span, Turn, Waveform, ms
 from Emilia.stage import Progress
 

@@ -10,7 +10,6 @@ quarter of the computing time).
 
 from __future__ import annotations
 
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from Emilia.config import Config
 from Emilia.errors import ModelMissing
+from Emilia.models.weights import fingerprint, resolve
 from Emilia.recording import Audio
 from Emilia.stage import Progress
 from Emilia.stages.score import Quality
@@ -39,7 +39,7 @@ def locate(model: str) -> Path:
 
     The package is only looked for, never imported: its modules need librosa, which is not installed.
     """
-    own = Path(__file__).parent / model
+    own = resolve(model)
     if own.is_file():
         return own
     spec = find_spec("speechmos")
@@ -78,7 +78,7 @@ class Dnsmos:
         providers = [*(["CUDAExecutionProvider"] if device.startswith("cuda") else []), "CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
         self._input = self._session.get_inputs()[0].name
-        self.models = {"dnsmos": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"}
+        self.models = {"dnsmos": fingerprint(path)}
 
     def close(self) -> None:
         """Free the network."""

@@ -12,8 +12,8 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 
-from Emilia.config import VadOptions
 from Emilia.errors import ModelMissing
+from Emilia.options import VadOptions
 from Emilia.recording import Span, Waveform, ms
 from Emilia.stage import Progress
 

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from Emilia.config import Config, ExportOptions
+from Emilia.config import Config
+from Emilia.options import ExportOptions
 from Emilia.recording import Audio, Recording
 from Emilia.stage import Progress, find
 

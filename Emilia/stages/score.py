@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from Emilia.config import Config, ScoreOptions
+from Emilia.config import Config
 from Emilia.errors import ModelMissing
+from Emilia.options import ScoreOptions
 from Emilia.recording import Audio, Recording
 from Emilia.stage import Progress, find
 

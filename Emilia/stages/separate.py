@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from Emilia.config import Config, SeparateOptions
+from Emilia.config import Config
 from Emilia.recording import Recording
 from Emilia.stage import Progress, find
 
@@ -28,7 +28,7 @@ class Separator(Protocol):
 class KeepMix:
     """No separation: the mix is used as it is."""
 
-    def __init__(self, options: SeparateOptions) -> None:  # noqa: ARG002
+    def __init__(self, config: Config) -> None:  # noqa: ARG002
         self.models: dict[str, str] = {}
 
     def load(self, device: str) -> None:
@@ -50,7 +50,7 @@ class Separate:
 
     def __init__(self, config: Config) -> None:
         self.engine = config.separate.engine
-        self._separator: Separator = find(ENGINES, self.engine, "separator")(config.separate)
+        self._separator: Separator = find(ENGINES, self.engine, "separator")(config)
 
     @property
     def models(self) -> dict[str, str]:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import soxr
 
-from Emilia.config import Config, StandardizeOptions
+from Emilia.config import Config
 from Emilia.errors import BadAudio
 from Emilia.models.loudness import LoudnessMeter
 from Emilia.models.media import Source
+from Emilia.options import StandardizeOptions
 from Emilia.recording import Audio, Recording, WaveformWriter, ms
 from Emilia.stage import Progress, find
 

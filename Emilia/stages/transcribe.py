@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from Emilia.config import Config, TranscribeOptions
+from Emilia.config import Config
 from Emilia.errors import ModelMissing
+from Emilia.options import TranscribeOptions
 from Emilia.recording import Asr, Audio, Recording, Segment
 from Emilia.stage import Progress, find
 
