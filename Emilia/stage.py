@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from Emilia.errors import BadConfig
 from Emilia.recording import Recording
 
-__all__ = ["STAGES", "Progress", "Stage", "find", "find_stage"]
+__all__ = ["SHARED", "STAGES", "Progress", "Stage", "find", "find_stage"]
 
 Progress = Callable[[float], None]
 """Called with the share of the stage that is done (0..1), at least every few seconds; it may raise to stop the run."""
@@ -30,6 +30,10 @@ STAGES: Mapping[str, str] = {
     "export": "Emilia.stages.export:Export",
 }
 """Every stage by its name in ``pipeline.order``; each is built with the whole :class:`Emilia.config.Config`."""
+
+
+SHARED = frozenset({"transcribe"})
+"""Stages that several episodes may be in at once; in every other stage they take turns."""
 
 
 class Stage(Protocol):

@@ -241,7 +241,7 @@ def settings(json: Json = False) -> None:
     """List every setting: variable, default, meaning."""
     from dataclasses import asdict
 
-    from duplexforge.config import describe
+    from duplexforge.variables import describe
 
     rows = describe()
     lines = [f"{' or '.join(row.names)} ({row.default or 'unset'})\n    {row.meaning}" for row in rows]

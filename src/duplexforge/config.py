@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,10 +22,13 @@ from pydantic_settings import (
 from duplexforge.errors import ConfigError
 
 CONFIG_FILE = "DUPLEXFORGE_CONFIG"
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 # An empty variable counts as unset: Kubernetes manifests often carry NAME="" for "not used".
 EmptyIsUnset = BeforeValidator(lambda value: None if value == "" else value)
 OptionalStr = Annotated[str | None, EmptyIsUnset]
+OptionalInt = Annotated[int | None, EmptyIsUnset]
+OptionalFloat = Annotated[float | None, EmptyIsUnset]
 OptionalSecret = Annotated[SecretStr | None, EmptyIsUnset]
 
 G = TypeVar("G", bound="Group")
@@ -149,6 +151,26 @@ class ProcessSettings(Group):
     """Language of the speech; unset: what the task says, else detected where the engine can."""
     scratch_dir: OptionalStr = None
     """Folder for temporary files; unset: the system's."""
+    episodes_at_once: OptionalInt = Field(default=None, ge=1, le=64)
+    """Episodes under way in one process, each in another stage; unset: what the preset says."""
+    batch_size: OptionalInt = Field(default=None, ge=1, le=1024)
+    """Clips in one call of the recogniser; unset: what the preset says."""
+    separation_chunks: OptionalFloat = Field(default=None, gt=2)
+    """Seconds in a block of the published separation (``compat``); unset: 15."""
+    separation_device: OptionalStr = None
+    """Where separation runs: ``cpu`` or ``cuda:0``; unset: as the rest."""
+    dnsmos_device: OptionalStr = None
+    """Where DNSMOS runs: ``cpu`` or ``cuda:0``; unset: as the rest."""
+    ort_cuda_mem_limit_gb: OptionalFloat = Field(default=None, gt=0)
+    """GiB of GPU memory that each onnxruntime session may take; unset: no limit."""
+    ort_cuda_mem_limit_fraction: OptionalFloat = Field(default=None, gt=0, le=1)
+    """The same as a share of the GPU's memory; the smaller of both holds."""
+    recycle_tasks: int = Field(default=500, ge=0)
+    """A processing worker makes way for a fresh process after this many tasks; 0: never."""
+    recycle_gib: float = Field(default=4.0, ge=0)
+    """The same once its memory has grown by this many GiB since its first task; 0: never."""
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+    """Seconds of work after which an episode's turns, segments and texts are saved for the next attempt."""
 
 
 class UploadSettings(Group):
@@ -233,28 +255,6 @@ def variables(name: str, alias: object) -> list[str]:
     return [name.upper()]
 
 
-@dataclass(frozen=True)
-class Variable:
-    """One setting as a person meets it: its names (documented one first), built-in default, meaning, group."""
-
-    names: list[str]
-    default: str
-    meaning: str
-    group: str
-
-
-def describe() -> list[Variable]:
-    """Every setting, in the order of the groups."""
-    rows = []
-    for group in dict.fromkeys(group for groups in GROUPS.values() for group in groups):
-        for name, field in group.model_fields.items():
-            default = "" if field.default is None else str(field.default)
-            names = variables(name, field.validation_alias)
-            title = group.__name__.removesuffix("Settings").lower()
-            rows.append(Variable(names, default, " ".join((field.description or "").split()), title))
-    return rows
-
-
 def environment_of(settings: Settings) -> dict[str, str]:
     """The settings as variables, for a child process that reads them again."""
     found: dict[str, str] = {}
@@ -270,6 +270,12 @@ def environment_of(settings: Settings) -> dict[str, str]:
 def child_environment(**changes: str) -> dict[str, str]:
     """The environment for a child process with some variables set."""
     return {**os.environ, **changes}
+
+
+def visible_gpus() -> list[str] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES allows, by index or UUID; None when it is not set, which allows all."""
+    value = os.environ.get(VISIBLE_GPUS)
+    return None if value is None else [name.strip() for name in value.split(",") if name.strip() not in ("", "-1")]
 
 
 def quiet_libraries() -> None:

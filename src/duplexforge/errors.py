@@ -9,6 +9,7 @@
     ├── ModelError                   69            halt        a model is missing or gated on this machine
     ├── RetryLater                   75            later       nothing wrong with the task: throttled, network, hub
     │   └── StoreError               75            later       the object store did not answer as it should
+    ├── DeviceLost                   75            broken      the GPU context is beyond repair: this process must end
     ├── LeaseLost                    75            abandon     another worker holds the task now
     └── Preempted                    0             release     this worker was asked to stop
 
@@ -26,6 +27,7 @@ class Retry(Enum):
     PERMANENT = "permanent"
     LATER = "later"
     HALT = "halt"
+    BROKEN = "broken"
     ABANDON = "abandon"
     RELEASE = "release"
 
@@ -88,6 +90,14 @@ class StoreError(RetryLater):
     """The object store failed or refused; ``reason`` tells access from outage."""
 
     default_reason = "store"
+
+
+class DeviceLost(DuplexforgeError):
+    """The GPU broke under a task: that task has failed once, and this process touches no other."""
+
+    retry = Retry.BROKEN
+    exit_code = 75
+    default_reason = "device_lost"
 
 
 class LeaseLost(DuplexforgeError):

@@ -89,6 +89,10 @@ class Layout:
         """The record of a task that is given up, with the reason."""
         return f"{self.tasks}{stage}_failed/{safe_name(task)}.task"
 
+    def checkpoint(self, stage: str, task: str, content: str) -> str:
+        """What a stopped attempt leaves to the next; ``content`` names what it was made of. No part of the queue."""
+        return f"{self.tasks}{stage}_checkpoints/{safe_name(task)}.{safe_name(content)}.json"
+
     def queue_prefix(self, stage: str, state: str) -> str:
         """The prefix of one state of one queue; ``state`` is todo, in_progress, completed or failed."""
         return f"{self.tasks}{stage}_{state}/"

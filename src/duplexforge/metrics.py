@@ -20,3 +20,15 @@ STAGE_SECONDS = Counter(
 AUDIO_HOURS = Counter("duplexforge_audio_hours", "Hours of audio by where they went", ["outcome"])
 LEASES = Gauge("duplexforge_leases", "Leases held by this worker", ["stage"])
 READY = Gauge("duplexforge_ready", "1 when models are loaded and the worker is not draining", ["stage"])
+SPEED = {
+    "real_time_factor": Gauge(
+        "duplexforge_real_time_factor", "Working seconds of all stages over seconds of audio, last episode"
+    ),
+    "asr_padding_waste": Gauge(
+        "duplexforge_asr_padding_waste", "Share of the recogniser's windows that was padding, last episode"
+    ),
+    "overlap_ratio": Gauge(
+        "duplexforge_overlap_ratio", "Wall time over the time of the busiest stage since the start; 1 is perfect"
+    ),
+}
+"""Gauges by the name of the fact in the manifest that they show."""

@@ -6,6 +6,7 @@ Commands, ``run`` and ``demo`` start roles only through here, so a pod and a lap
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from duplexforge.queues.base import TaskQueue
 from duplexforge.queues.prefix import PrefixQueue
 from duplexforge.records import DownloadTask, ProcessTask, Task, UploadTask
 from duplexforge.storage import Store, open_store
+from duplexforge.supervisor import gpus
 from duplexforge.worker import Step, Worker
 
 if TYPE_CHECKING:
@@ -69,11 +71,19 @@ def download_step(site: Site) -> Step[DownloadTask]:
     return DownloadStep(site.store, site.layout, site.settings[DownloadSettings])
 
 
-def process_step(site: Site, device: str = "cpu") -> Step[ProcessTask]:
-    """The step of the processing role, models loaded."""
+def process_step(site: Site) -> Step[ProcessTask]:
+    """The step of the processing role, models loaded onto the first GPU that this process may use, else the CPU."""
+    config.quiet_libraries()
     from duplexforge.processing.role import ProcessStep
 
-    return ProcessStep(site.store, site.layout, site.settings[ProcessSettings], device=device)
+    wanted = site.settings[ProcessSettings]
+    device = "cuda:0" if wants_gpu(wanted) and gpus(config.visible_gpus()) else "cpu"
+    return ProcessStep(site.store, site.layout, wanted, device=device)
+
+
+def wants_gpu(settings: ProcessSettings) -> bool:
+    """Whether the preset has networks that are worth a GPU."""
+    return settings.emilia_preset != "lite"
 
 
 def upload_step(site: Site) -> Step[UploadTask]:
@@ -96,15 +106,26 @@ def target(site: Site, *, replace: bool = False) -> Target:
     return HubTarget(wanted.hf_repo_id, token=token, endpoint=wanted.hf_endpoint, replace=replace)
 
 
-STEPS = {"download": download_step, "process": process_step, "upload": upload_step}
+STEPS: dict[str, Callable[[Site], Step[Any]]] = {
+    "download": download_step,
+    "process": process_step,
+    "upload": upload_step,
+}
 
 
 def worker(role: str, site: Site, *, drain: bool) -> Worker[Any]:
     """A worker of ``role``; with ``drain`` it ends when no task is open."""
-    step: Step[Any] = STEPS[role](site)  # type: ignore[operator]
+    step: Step[Any] = STEPS[role](site)
     queue = site.queue(STAGE_OF[role])
     queue.sweep(step.done)
-    worker = Worker(queue, step, site.settings[QueueSettings], scratch=scratch_folder(site.settings), drain=drain)
+    worker = Worker(
+        queue,
+        step,
+        site.settings[QueueSettings],
+        scratch=scratch_folder(site.settings),
+        drain=drain,
+        lanes=getattr(step, "lanes", 1),
+    )
     if role == "download":
         # A long download runs in the prefetch thread, where no checkpoint of the worker can interrupt it.
         step.stop_when(worker.stopping.is_set)  # type: ignore[attr-defined]

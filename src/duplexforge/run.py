@@ -124,7 +124,7 @@ class Chain:
         wanted = self.site.settings[ProcessSettings]
         variables = config.environment_of(self.site.settings)
         places = slots(
-            min(wanted.workers_per_gpu, queue.stats().open), wanted.max_gpus, use_gpus=wanted.emilia_preset != "lite"
+            min(wanted.workers_per_gpu, queue.stats().open), wanted.max_gpus, use_gpus=roles.wants_gpu(wanted)
         )
         pinned = [Slot(place.number, {**variables, **place.environment}) for place in places]
         supervisor = Supervisor(

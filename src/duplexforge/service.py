@@ -9,6 +9,7 @@ from typing import Any
 
 from duplexforge import config, health, log, metrics, roles
 from duplexforge.config import ProcessSettings, QueueSettings
+from duplexforge.limits import RECYCLED, Limits
 from duplexforge.roles import STAGE_OF, Site
 from duplexforge.supervisor import Slot, Supervisor, child_command, slots, stop_on_signals, stop_when_orphaned
 from duplexforge.worker import Worker
@@ -44,9 +45,13 @@ def child(role: str, site: Site, *, drain: bool, slot: int, health_port: int | N
     Its own pages are at the supervisor's port + 1 + slot.
     """
     worker = roles.worker(role, site, drain=drain)
+    wanted = site.settings[ProcessSettings]
+    worker.limits = Limits(wanted.recycle_tasks, round(wanted.recycle_gib * 2**30))
     stop_on_signals(worker.stop)
     stop_when_orphaned(lambda: worker.stop(grace=0))
     _run(role, site, worker, None if health_port is None else _child_port(health_port, slot))
+    if worker.recycled:
+        raise SystemExit(RECYCLED)
 
 
 def _child_port(port: int, slot: int) -> int:
@@ -64,7 +69,7 @@ def _says_ready(port: int) -> bool:
 def supervise(role: str, site: Site, *, drain: bool, health_port: int | None) -> int:
     """Keep one child per GPU slot running; returns the exit code."""
     wanted, queue = site.settings[ProcessSettings], site.settings[QueueSettings]
-    places = slots(wanted.workers_per_gpu, wanted.max_gpus, use_gpus=wanted.emilia_preset != "lite")
+    places = slots(wanted.workers_per_gpu, wanted.max_gpus, use_gpus=roles.wants_gpu(wanted))
     variables = config.environment_of(site.settings)
     pinned = [Slot(place.number, {**variables, **place.environment}) for place in places]
     command = child_command(role, "--child", *(["--drain"] if drain else []))

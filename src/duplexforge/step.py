@@ -17,6 +17,9 @@ class Progress(Protocol):
     def beat(self, what: str = "", fraction: float = 0.0) -> None:
         """Show progress; a checkpoint: raises LeaseLost or Preempted when the task must stop here."""
 
+    def wait(self, what: str = "", fraction: float = 0.0) -> None:
+        """Say that this task waits for another one of the same worker. A checkpoint too."""
+
     def check_lease(self) -> None:
         """Ask the queue, now, whether the task is still ours: the last look before a commit. Raises LeaseLost."""
 
@@ -43,3 +46,8 @@ class Tally:
     failed: int = 0
     retried: int = 0
     released: int = 0
+
+    @property
+    def settled(self) -> int:
+        """Tasks that this worker has let go of, whatever became of them."""
+        return self.completed + self.skipped + self.failed + self.retried + self.released

@@ -21,6 +21,7 @@ from typing import IO
 
 from duplexforge import config, log
 from duplexforge.errors import ConfigError, ModelError, UsageError
+from duplexforge.limits import RECYCLED
 
 # Starting again cannot cure these: the whole supervisor ends with the child's exit code.
 HOPELESS = {UsageError.exit_code, ConfigError.exit_code, ModelError.exit_code}
@@ -95,6 +96,10 @@ class Supervisor:
         if code is None:
             return 0
         self._close(slot)
+        if code == RECYCLED and not self._stopping.is_set():
+            slot.deaths = 0
+            self._start(slot)
+            return 0
         if code == 0 or code in HOPELESS or self._stopping.is_set():
             slot.finished = True
             return code if code in HOPELESS else 0
@@ -145,16 +150,19 @@ def child_command(*arguments: str) -> list[str]:
 
 def slots(workers_per_gpu: int, max_gpus: int | None, *, use_gpus: bool) -> list[Slot]:
     """One slot per worker: ``workers_per_gpu`` on each GPU (at most ``max_gpus``), or that many on the CPU."""
-    gpus = gpu_count() if use_gpus else 0
-    gpus = min(gpus, max_gpus) if max_gpus is not None else gpus
-    places = [{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(gpus)] or [{"CUDA_VISIBLE_DEVICES": ""}]
+    names = gpus(config.visible_gpus()) if use_gpus else []
+    places = [{config.VISIBLE_GPUS: name} for name in names[:max_gpus]] or [{config.VISIBLE_GPUS: ""}]
     pinned = [place for place in places for _ in range(workers_per_gpu)]
     return [Slot(number, {**place, "OMP_NUM_THREADS": "1"}) for number, place in enumerate(pinned)]
 
 
-def gpu_count(driver: Path = Path("/proc/driver/nvidia/gpus")) -> int:
-    """GPUs that the driver shows to this container."""
-    return len(list(driver.iterdir())) if driver.is_dir() else 0
+def gpus(visible: Sequence[str] | None, driver: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """Names of the GPUs to use: those that the environment allows (None: it says nothing), else all that the driver
+    shows to this container.
+    """
+    if visible is not None:
+        return list(visible)
+    return [str(number) for number in range(len(list(driver.iterdir())))] if driver.is_dir() else []
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:

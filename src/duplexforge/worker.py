@@ -1,26 +1,28 @@
 """The one loop of all queue roles: claim, fetch, work, settle by error class, count.
 
 A role is a :class:`Step`: it can tell whether a task's output is already committed, fetch its input, and do the work.
-The loop claims and fetches the next task in a second thread while the current one is worked on, renews leases *only
-while the step shows progress*, and on a stop request claims no more, lets the running task finish within
-``drain_seconds``, and hands the rest back uncounted.
+The loop claims and fetches the next task in a second thread while the current one is worked on (with ``lanes`` above 1:
+while that many are), renews leases *only while the step shows progress*, and on a stop request claims no more, lets the
+running tasks finish within ``drain_seconds``, and hands the rest back uncounted.
 """
 
 from __future__ import annotations
 
+import math
 import queue as queues
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from duplexforge import log, metrics
 from duplexforge.config import QueueSettings
-from duplexforge.errors import DuplexforgeError, LeaseLost, Preempted, Retry
+from duplexforge.errors import DuplexforgeError, Retry
+from duplexforge.held import Beats, Held, Holdings
+from duplexforge.limits import Limits
 from duplexforge.queues.base import Lease, TaskQueue
 from duplexforge.records import Task
 from duplexforge.step import Progress as Progress
@@ -31,20 +33,8 @@ K = TypeVar("K", bound=Task)
 _IDLE_WAIT = 1.0
 # How soon the loop sees a request to stop.
 _STOP_LOOK = 0.05
-
-
-@dataclass
-class Held(Generic[K]):
-    """A claimed task on its way through the worker; ``beat_at`` is monotonic seconds of the last progress shown."""
-
-    lease: Lease[K]
-    folder: tempfile.TemporaryDirectory[str]
-    fetched: Any = None
-    error: BaseException | None = None
-    skip: bool = False
-    working: bool = False
-    lost: threading.Event = field(default_factory=threading.Event)
-    beat_at: float = field(default_factory=time.monotonic)
+# How long the other lanes may take to hand back their tasks once this process must end.
+_LANE_GRACE = 20.0
 
 
 class Worker(Generic[K]):
@@ -58,14 +48,18 @@ class Worker(Generic[K]):
         *,
         scratch: Path | None = None,
         drain: bool = False,
+        lanes: int = 1,
+        limits: Limits | None = None,
     ) -> None:
         self.queue, self.step, self.settings, self.drain = queue, step, settings, drain
         self.stopping = threading.Event()
-        self.moved_at = time.monotonic()
         self.tally = Tally()
+        self.limits = limits or Limits()
+        self.recycled = False
+        self._lanes = lanes
+        self._held: Holdings[K] = Holdings(queue.stage, settings.stall_seconds)
         self._scratch = scratch
         self._deadline: float | None = None
-        self._by_id: dict[int, Held[K]] = {}
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._fetching = threading.Event()
@@ -75,9 +69,15 @@ class Worker(Generic[K]):
 
     def stop(self, grace: float | None = None) -> None:
         """Ask for a stop; the running task may go on for ``grace`` seconds (None: the setting's). Safe in a signal."""
-        if self._deadline is None:
-            self._deadline = time.monotonic() + (self.settings.drain_seconds if grace is None else grace)
+        deadline = time.monotonic() + (self.settings.drain_seconds if grace is None else grace)
+        if self._deadline is None or deadline < self._deadline:
+            self._deadline = deadline
         self.stopping.set()
+
+    @property
+    def moved_at(self) -> float:
+        """Monotonic seconds of the last sign of life."""
+        return self._held.moved_at
 
     def run(self) -> Tally:
         """Work until stopped or drained. Raises what a HALT error says; every lease is settled before it returns."""
@@ -86,11 +86,15 @@ class Worker(Generic[K]):
             threading.Thread(target=self._prefetch, args=(ready,), name="prefetch", daemon=True),
             threading.Thread(target=self._renew_loop, name="renew", daemon=True),
         ]
-        for thread in threads:
+        lanes = [
+            threading.Thread(target=self._lane, args=(ready,), name=f"lane-{number}", daemon=True)
+            for number in range(1, self._lanes)
+        ]
+        for thread in threads + lanes:
             thread.start()
         try:
-            while (held := self._next(ready)) is not None:
-                self._handle(held)
+            self._lane(ready)
+            self._join(lanes)
         finally:
             self.stopping.set()
             self._wake.set()
@@ -103,6 +107,22 @@ class Worker(Generic[K]):
             raise self._fatal
         return self.tally
 
+    def _lane(self, ready: queues.Queue[Held[K] | None]) -> None:
+        """Work on one task after the other."""
+        try:
+            while (held := self._next(ready)) is not None:
+                self._handle(held)
+            self._offer(ready, None)  # the end is the other lanes' too
+        except BaseException as error:  # noqa: BLE001 - raised again by run(), in the main thread
+            self._fatal = self._fatal or error
+            self.stop(grace=0)
+
+    def _join(self, lanes: list[threading.Thread]) -> None:
+        """Wait for the other lanes; not for one that hangs in a broken device."""
+        for lane in lanes:
+            while lane.is_alive() and not (self._fatal and self.overdue_for(_LANE_GRACE)):
+                lane.join(timeout=_STOP_LOOK)
+
     def _next(self, ready: queues.Queue[Held[K] | None]) -> Held[K] | None:
         while not self.stopping.is_set():
             with suppress(queues.Empty):
@@ -114,11 +134,12 @@ class Worker(Generic[K]):
     def _prefetch(self, ready: queues.Queue[Held[K] | None]) -> None:
         try:
             while not self.stopping.is_set():
-                if self._stalled():
-                    # Else a worker that hangs would claim its own task again, and livez would say that all is well.
+                # One task ahead and no more. And a worker that hangs would claim its own task again, while livez said
+                # that all is well.
+                if not ready.empty() or self._held.stalled():
                     self.stopping.wait(_STOP_LOOK)
                     continue
-                self.moved_at = time.monotonic()
+                self._held.moved_at = time.monotonic()
                 lease = self.queue.claim(wait=0.0 if self.drain else _IDLE_WAIT)
                 if lease is None:
                     if self.drain and self.queue.stats().open == 0:
@@ -127,7 +148,7 @@ class Worker(Generic[K]):
                         self._wake.wait(_IDLE_WAIT)
                         self._wake.clear()
                     continue
-                if self.stopping.is_set() or self._stalled():
+                if self.stopping.is_set() or self._held.stalled():
                     lease.release()
                     continue
                 self._offer(ready, self._fetch(lease))
@@ -150,10 +171,8 @@ class Worker(Generic[K]):
             lease.release()
             raise
         held = Held(lease, folder)
-        with self._lock:
-            self._by_id[id(held)] = held
-            self._fetching.set()
-        metrics.LEASES.labels(self.queue.stage).inc()
+        self._held.add(held)
+        self._fetching.set()
         try:
             if self.step.done(lease.task):
                 held.skip = True
@@ -168,9 +187,7 @@ class Worker(Generic[K]):
         """Hand back what was not started. A claim under way is waited for, a fetch is not: its lease is given up."""
         while True:
             over = not prefetch.is_alive() or self._fetching.is_set()
-            with self._lock:
-                unstarted = list(self._by_id.values())
-            for held in unstarted:
+            for held in self._held.all():
                 self._hand_back(held)
             if over:
                 return
@@ -188,15 +205,17 @@ class Worker(Generic[K]):
             if held.skip:
                 word = "skipped"
             else:
-                held.beat_at, held.working = time.monotonic(), True
-                result = self.step.work(lease.task, held.fetched, f"a{lease.attempt}-{lease.nonce}", _Beats(self, held))
+                self._held.start(held)
+                beats = Beats(self._held, held, self.overdue)
+                result = self.step.work(lease.task, held.fetched, f"a{lease.attempt}-{lease.nonce}", beats)
             lease.complete(result)
         except Exception as error:  # noqa: BLE001 - the boundary: every error ends in a settled lease
             word, reason = self._settle(lease, error)
         finally:
-            self._forget(held)
+            self._held.forget(held)
             self._wake.set()
         self._count(word, reason, time.monotonic() - started)
+        self._look_after_itself()
 
     def _settle(self, lease: Lease[K], error: Exception) -> tuple[str, str]:
         rule = error.retry if isinstance(error, DuplexforgeError) else Retry.LATER
@@ -211,7 +230,14 @@ class Worker(Generic[K]):
             lease.release()
             self._fatal, word = error, "released"
             self.stop(grace=0)
+        elif rule is Retry.BROKEN and self._fatal is not None:
+            # The device broke under another task before: this one is not to blame.
+            lease.release()
+            word = "released"
         else:
+            if rule is Retry.BROKEN:
+                self._fatal = error
+                self.stop(grace=0)
             ended = lease.fail(error, permanent=rule is Retry.PERMANENT, after=getattr(error, "after", None))
             word = "failed" if ended else "retried"
             if reason == "bug":
@@ -225,75 +251,34 @@ class Worker(Generic[K]):
         except DuplexforgeError as error:
             self._log.warning("lease not released, so it must expire", task=held.lease.task_id, error=str(error))
         finally:
-            self._forget(held)
+            self._held.forget(held)
         self._count("released", "preempted", 0.0)
 
-    def _forget(self, held: Held[K]) -> None:
-        with self._lock:
-            self._by_id.pop(id(held), None)
-        held.folder.cleanup()
-        metrics.LEASES.labels(self.queue.stage).dec()
-
     def _count(self, word: str, reason: str, seconds: float) -> None:
-        setattr(self.tally, word, getattr(self.tally, word) + 1)
+        with self._lock:
+            setattr(self.tally, word, getattr(self.tally, word) + 1)
         metrics.TASKS.labels(self.queue.stage, word, reason).inc()
         if word == "completed":
             metrics.TASK_SECONDS.labels(self.queue.stage).observe(seconds)
 
-    # -- leases ----------------------------------------------------------------------------------------------------
+    # -- leases and ends -------------------------------------------------------------------------------------------
 
     def _renew_loop(self) -> None:
         while not self._finished.wait(self.settings.lease_seconds / 6):
-            with self._lock:
-                held = list(self._by_id.values())
-            for one in held:
-                self._renew(one)
+            self._held.renew_all()
 
-    def _hangs(self, held: Held[K]) -> bool:
-        return held.working and time.monotonic() - held.beat_at > self.settings.stall_seconds
-
-    def _stalled(self) -> bool:
-        with self._lock:
-            return any(self._hangs(held) for held in self._by_id.values())
-
-    def _renew(self, held: Held[K]) -> None:
-        if self._hangs(held):
-            if not held.lost.is_set():
-                self._log.error("no progress, so the task will be run again elsewhere", task=held.lease.task_id)
-            held.lost.set()
+    def _look_after_itself(self) -> None:
+        """Ask for a fresh process after many tasks or much memory: what leaks is the libraries' and not to be found."""
+        if self.recycled or not (why := self.limits.reached(self.tally.settled)):
             return
-        if not held.working and not held.lost.is_set() and self._stalled():
-            # It would wait behind a task that hangs: better it goes to another worker, uncounted.
-            held.lost.set()
-            held.error = LeaseLost(f"task {held.lease.task_id} was handed back: the one before it hangs")
-            held.lease.release()
-            return
-        try:
-            held.lease.renew()
-        except LeaseLost:
-            held.lost.set()
-        except DuplexforgeError as error:
-            self._log.warning("lease not renewed this time", task=held.lease.task_id, error=str(error))
+        self._log.info("this worker makes way for a fresh one", why=why)
+        self.recycled = True
+        self.stop(grace=math.inf)
 
     def overdue(self) -> bool:
         """Whether a stop was asked for and its grace is over."""
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        return self.overdue_for(0.0)
 
-
-class _Beats(Generic[K]):
-    """The progress of one task, seen by the worker."""
-
-    def __init__(self, worker: Worker[K], held: Held[K]) -> None:
-        self._worker, self._held = worker, held
-
-    def beat(self, what: str = "", fraction: float = 0.0) -> None:
-        self._held.beat_at = self._worker.moved_at = time.monotonic()
-        if self._held.lost.is_set():
-            raise LeaseLost(f"task {self._held.lease.task_id} was taken over")
-        if self._worker.overdue():
-            raise Preempted(f"stopped at {what or 'a checkpoint'} ({fraction:.0%})")
-
-    def check_lease(self) -> None:
-        if not self._held.lease.still_mine():
-            raise LeaseLost(f"task {self._held.lease.task_id} was taken over before its commit")
-        self.beat("commit")
+    def overdue_for(self, seconds: float) -> bool:
+        """Whether the grace has been over for ``seconds``."""
+        return self._deadline is not None and time.monotonic() >= self._deadline + seconds

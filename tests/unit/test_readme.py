@@ -9,7 +9,7 @@ import typer.main
 
 from duplexforge import errors
 from duplexforge.cli import app
-from duplexforge.config import describe
+from duplexforge.variables import describe
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 

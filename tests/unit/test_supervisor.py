@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from duplexforge.supervisor import Slot, Supervisor, gpu_count, slots
+from duplexforge.limits import RECYCLED
+from duplexforge.supervisor import Slot, Supervisor, gpus, slots
 
 HANG_GUARD = 30.0
 
@@ -106,10 +107,32 @@ def test_children_stop_when_the_parent_is_killed(tmp_path: Path) -> None:
     wait_until((tmp_path / "noticed").exists, "the child notices")
 
 
-def test_slots_pin_workers_to_devices(tmp_path: Path) -> None:
+def test_a_child_that_makes_way_is_replaced_at_once_and_not_counted_as_dead(tmp_path: Path) -> None:
+    command = script(
+        tmp_path,
+        "import pathlib, sys\n"
+        "marks = pathlib.Path(sys.argv[1], 'marks')\n"
+        "marks.open('a').write('x')\n"
+        f"sys.exit({RECYCLED} if len(marks.read_text()) < 6 else 0)\n",
+    )
+    supervisor = Supervisor(command, [Slot(0)], grace=5)
+    assert supervisor.run() == 0
+    assert (tmp_path / "marks").read_text() == "x" * 6
+    assert supervisor.restarts == 0
+
+
+def test_slots_pin_workers_to_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for gpu in ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0"):
         (tmp_path / gpu).mkdir()
-    assert gpu_count(tmp_path) == 3
-    assert gpu_count(tmp_path / "nothing") == 0
+    assert gpus(None, tmp_path) == ["0", "1", "2"]
+    assert gpus(["1", "GPU-8f2a"], tmp_path) == ["1", "GPU-8f2a"]
+    assert gpus([], tmp_path) == []
+    assert gpus(None, tmp_path / "nothing") == []
     on_cpu = slots(2, None, use_gpus=False)
     assert [(slot.number, slot.environment["CUDA_VISIBLE_DEVICES"]) for slot in on_cpu] == [(0, ""), (1, "")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-8f2a,3")
+    on_gpus = slots(2, 2, use_gpus=True)
+    assert [(slot.number, slot.environment["CUDA_VISIBLE_DEVICES"]) for slot in on_gpus] == [
+        (0, "2"), (1, "2"), (2, "GPU-8f2a"), (3, "GPU-8f2a"),
+    ]  # fmt: skip
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(1, 0, use_gpus=True)] == [""]

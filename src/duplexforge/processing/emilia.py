@@ -59,11 +59,25 @@ def _load(where: Path) -> ModuleType:
     return module
 
 
+def overrides(settings: ProcessSettings) -> dict[str, object]:
+    """The options of the preset that settings replace, as ``section.option``."""
+    wanted = {
+        "pipeline.episodes": settings.episodes_at_once,
+        "transcribe.batch": settings.batch_size,
+        "mdx.chunk": settings.separation_chunks,
+        "separate.device": settings.separation_device,
+        "score.device": settings.dnsmos_device,
+        "onnx.memory_gb": settings.ort_cuda_mem_limit_gb,
+        "onnx.memory_share": settings.ort_cuda_mem_limit_fraction,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
 def load_pipeline(settings: ProcessSettings, device: str = "cpu") -> Pipeline:
     """A pipeline of the configured preset with its models loaded. ModelError when a needed one is missing."""
     emilia = package(settings)
     try:
-        config = emilia.load_config(None, preset=settings.emilia_preset)
+        config = emilia.load_config(None, preset=settings.emilia_preset, overrides=overrides(settings))
         pipeline: Pipeline = emilia.Pipeline(config, device=device)
         pipeline.load()
     except emilia.ModelMissing as error:

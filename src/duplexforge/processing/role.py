@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from duplexforge import metrics
 from duplexforge.config import ProcessSettings
-from duplexforge.errors import ConfigError, DuplexforgeError, InputError, ModelError, RetryLater
+from duplexforge.errors import ConfigError, DeviceLost, DuplexforgeError, InputError, ModelError, RetryLater
 from duplexforge.layout import UNKNOWN_LANGUAGE, Layout
 from duplexforge.processing import emilia
+from duplexforge.processing.checkpoint import Checkpoint
 from duplexforge.records import AudioRecord, FileEntry, Hours, Manifest, ProcessTask, now, parse
 from duplexforge.storage import Store
 from duplexforge.worker import Progress
@@ -41,6 +42,7 @@ class ProcessStep:
         self._store, self._layout, self._settings = store, layout, settings
         self._pipeline: Pipeline = emilia.load_pipeline(settings, device)
         self._emilia = emilia.package(settings)
+        self.lanes = self._pipeline.config.pipeline.episodes
 
     def done(self, task: ProcessTask) -> bool:
         """Whether the episode's manifest exists."""
@@ -73,6 +75,7 @@ class ProcessStep:
         """Run the pipeline, send its files, commit. Returns outcome, segments and hours for the task's record."""
         out = fetched.path.parent / "out"
         out.mkdir()
+        checkpoint = self._checkpoint(task, fetched, attempt)
         with self._translated(fetched):
             result = self._pipeline.run(
                 fetched.path,
@@ -80,7 +83,8 @@ class ProcessStep:
                 out=out,
                 scratch=fetched.path.parent,
                 language=self._language(task),
-                progress=progress.beat,
+                progress=lambda what, share: _show(progress, what, share),
+                checkpoints=checkpoint,
             )
         where = self._layout.attempt(task.language, task.episode_id, attempt)
         files = self._store.send_folder(out, where)
@@ -94,8 +98,16 @@ class ProcessStep:
         if not self._commit(self._manifest(task, fetched, result, files, where)):
             self._store.delete(names)
             return {"outcome": "committed by another attempt"}
+        checkpoint.delete()
         self._count(result)
         return {"outcome": result.outcome, "segments": len(result.segments), "seconds": round(result.duration, 3)}
+
+    def _checkpoint(self, task: ProcessTask, fetched: Episode, attempt: str) -> Checkpoint:
+        content = f"{self._pipeline.config.hash()}-{fetched.sha256[:12]}"
+        key = self._layout.checkpoint("processing", task.id, content)
+        # The first attempt finds nothing, so it does not ask.
+        again = not attempt.startswith("a1-")
+        return Checkpoint(self._store, key, self._settings.checkpoint_seconds, look=again)
 
     def _language(self, task: ProcessTask) -> str | None:
         language = self._settings.asr_language or task.language
@@ -112,6 +124,8 @@ class ProcessStep:
             raise InputError(message, reason=error.reason) from error
         except self._emilia.ModelMissing as error:
             raise ModelError(str(error)) from error
+        except self._emilia.DeviceLost as error:
+            raise DeviceLost(str(error)) from error
         except (MemoryError, OSError) as error:
             raise RetryLater(f"this machine could not do it: {error}", reason="machine") from error
 
@@ -152,6 +166,18 @@ class ProcessStep:
             metrics.STAGE_SECONDS.labels(name).inc(seconds)
         for name, hours in result.hours.items():
             metrics.AUDIO_HOURS.labels(name).inc(hours)
+        for name, gauge in metrics.SPEED.items():
+            value = result.facts.get(name)
+            if isinstance(value, int | float):
+                gauge.set(value)
+
+
+def _show(progress: Progress, what: str, share: float) -> None:
+    """The pipeline's progress as the worker's; ``waiting`` is what Emilia says while another episode has the stage."""
+    if what == "waiting":
+        progress.wait(what, share)
+    else:
+        progress.beat(what, share)
 
 
 def committed(store: Store, layout: Layout, task: ProcessTask) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import soundfile as sf
 import Emilia
 from Emilia.config import Config, load_config
 from Emilia.pipeline import Pipeline, Result
+from Emilia.pipeline import _Teller as Teller
 from Emilia.recording import Recording, Segment
 from tests.unit.emilia import synth
 
@@ -248,3 +250,79 @@ def test_flags_are_sorted_and_single() -> None:
     for reason in ("too_short", "low_mos", "too_short"):
         segment.flag(reason)
     assert segment.flags == ["low_mos", "too_short"]
+
+
+def test_episodes_side_by_side_give_the_bytes_of_each_alone(
+    done: tuple[Result, Path], pipeline: Pipeline, talk: Path, tmp_path: Path
+) -> None:
+    results: list[Result] = []
+
+    def one(number: int) -> None:
+        results.append(run(pipeline, talk, tmp_path / str(number)))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert len(results) == 4
+    for number in range(4):
+        assert contents(tmp_path / str(number) / "out") == contents(done[1] / "out")
+        assert not list((tmp_path / str(number) / "scratch").iterdir())
+
+
+def test_stages_take_one_episode_at_a_time_and_different_ones_at_once(talk: Path, tmp_path: Path) -> None:
+    """Stand-in stages that sleep: with four episodes under way, the slowest stage is all there is to wait for."""
+    pipeline = Pipeline(load_config(None, overrides=QUICK))
+    inside: dict[str, int] = {}
+    both = threading.Event()
+
+    class Sleeper:
+        engine, models, needs, adds = "sleep", {}, ("source",), ("source",)
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def run(self, recording: Recording, progress: object) -> None:
+            inside[self.name] = inside.get(self.name, 0) + 1
+            assert inside[self.name] == 1
+            if sum(inside.values()) > 1:
+                both.set()
+            both.wait(0.2)
+            inside[self.name] -= 1
+
+        def load(self, device: str) -> None: ...
+
+        def close(self) -> None: ...
+
+    pipeline.stages = [Sleeper(name) for name in ("standardize", "separate", "export")]  # type: ignore[misc]
+    errors: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            run(pipeline, talk, tmp_path / str(number))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors
+    assert both.is_set()
+
+
+def test_speed_is_among_the_facts(done: tuple[Result, Path]) -> None:
+    result, _ = done
+    assert result.facts["real_time_factor"] == pytest.approx(sum(result.seconds.values()) / result.duration, abs=1e-3)
+    assert float(str(result.facts["overlap_ratio"])) >= 1.0
+
+
+def test_a_stage_that_stands_still_is_told_as_waiting() -> None:
+    """So that a worker can tell a stage that hangs from one that moves."""
+    told: list[tuple[str, float]] = []
+    tell = Teller("diarize", lambda name, share: told.append((name, share)))
+    for share in (0.1, 0.1, 0.05, 0.2):
+        tell(share)
+    assert told == [("diarize", 0.1), ("waiting", 0.1), ("waiting", 0.1), ("diarize", 0.2)]

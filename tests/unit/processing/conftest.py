@@ -26,6 +26,7 @@ class BadAudio(Exception):
 
 class BadConfig(Exception): ...
 class ModelMissing(Exception): ...
+class DeviceLost(Exception): ...
 
 
 @dataclass
@@ -44,7 +45,16 @@ class Result:
     hours: dict
 
 
+@dataclass
+class Options:
+    episodes: int = 1
+
+
 class Config:
+    def __init__(self, overrides):
+        self.overrides = overrides
+        self.pipeline = Options(overrides.get("pipeline.episodes", 1))
+
     def hash(self):
         return "c0ffee"
 
@@ -52,7 +62,7 @@ class Config:
 def load_config(path, preset="lite", overrides=None):
     if preset != "lite":
         raise BadConfig(f"no preset {preset}")
-    return Config()
+    return Config(overrides or {})
 
 
 class Pipeline:
@@ -64,7 +74,7 @@ class Pipeline:
     def load(self): ...
     def close(self): ...
 
-    def run(self, source, *, episode, out, scratch, language, progress):
+    def run(self, source, *, episode, out, scratch, language, progress, checkpoints=None):
         body = Path(source).read_bytes()
         if body.startswith(b"corrupt"):
             raise BadAudio("corrupt", "this file is no audio")
@@ -72,6 +82,15 @@ class Pipeline:
             raise OSError(28, "No space left on device")
         if body.startswith(b"gated"):
             raise ModelMissing("the model is gated: accept its page")
+        if body.startswith(b"broken"):
+            raise DeviceLost("the card has fallen off the bus")
+        found = checkpoints.load() if checkpoints else None
+        if body.startswith(b"resume"):
+            if found is None:
+                checkpoints.save(b"half " + body)
+                raise OSError(5, "Input/output error")
+            assert found == b"half " + body
+        progress("waiting", 0.0)
         for index in range(2):
             progress("cut", index / 2)
             (Path(out) / f"{episode}_{index:06d}.mp3").write_bytes(body + bytes([index]))

@@ -10,7 +10,7 @@ import pytest
 
 from duplexforge import config
 from duplexforge.config import ProcessSettings, QueueSettings, StoreSettings
-from duplexforge.errors import ConfigError, InputError, LeaseLost, ModelError, RetryLater, StoreError
+from duplexforge.errors import ConfigError, DeviceLost, InputError, LeaseLost, ModelError, RetryLater, StoreError
 from duplexforge.layout import Layout
 from duplexforge.processing import emilia
 from duplexforge.processing.role import ProcessStep
@@ -31,9 +31,13 @@ class Steady:
     def __init__(self, *, lost: bool = False) -> None:
         self.lost = lost
         self.beats: list[str] = []
+        self.waits: list[str] = []
 
     def beat(self, what: str = "", fraction: float = 0.0) -> None:
         self.beats.append(what)
+
+    def wait(self, what: str = "", fraction: float = 0.0) -> None:
+        self.waits.append(what)
 
     def check_lease(self) -> None:
         if self.lost:
@@ -110,6 +114,7 @@ def test_lost_answer_to_the_commit_loses_no_file(s3_server: S3Server, toy_emilia
         (b"corrupt", InputError, "corrupt"),
         (b"full disk", RetryLater, "machine"),
         (b"gated", ModelError, "model_missing"),
+        (b"broken card", DeviceLost, "device_lost"),
     ],
 )
 def test_errors_of_the_pipeline_have_their_class(
@@ -191,3 +196,53 @@ def test_package_is_refused_in_words(tmp_path: Path, toy_emilia: Path) -> None:
 def test_unknown_preset_is_a_configuration_error(store: Store, toy_emilia: Path) -> None:
     with pytest.raises(ConfigError, match="no preset"):
         ProcessStep(store, KEYS, ProcessSettings(emilia_path=str(toy_emilia), emilia_preset="turbo"))
+
+
+def test_the_wait_for_another_episode_is_no_progress(step: ProcessStep, tmp_path: Path) -> None:
+    shown = Steady()
+    (tmp_path / "one").mkdir()
+    step.work(TASK, step.fetch(TASK, tmp_path / "one"), "a1-aaaa", shown)
+    assert (shown.waits, shown.beats) == (["waiting"], ["cut", "cut"])
+
+
+def test_a_checkpoint_waits_for_the_next_attempt_and_goes_with_the_commit(
+    store: Store, step: ProcessStep, tmp_path: Path
+) -> None:
+    store.put(AUDIO, b"resume")
+    with pytest.raises(RetryLater):
+        attempt(step, tmp_path / "one", "a1-aaaa")
+    (kept,) = keys(store, "tasks/")
+    assert kept.startswith("tasks/processing_checkpoints/ep1.c0ffee-")
+    attempt(step, tmp_path / "two", "a2-bbbb")
+    assert keys(store, "tasks/") == []
+    assert step.done(TASK)
+
+
+def test_a_checkpoint_of_other_audio_is_not_used(store: Store, step: ProcessStep, tmp_path: Path) -> None:
+    for number, body in enumerate((b"resume one", b"resume two"), 1):
+        store.put(AUDIO, body)
+        with pytest.raises(RetryLater):
+            attempt(step, tmp_path / str(number), f"a{number}-aaaa")
+    assert len(keys(store, "tasks/processing_checkpoints/")) == 2
+
+
+def test_settings_replace_options_of_the_preset(toy_emilia: Path) -> None:
+    wanted = ProcessSettings(
+        emilia_path=str(toy_emilia), episodes_at_once=3, batch_size=8, dnsmos_device="cpu", ort_cuda_mem_limit_gb=4.0
+    )
+    assert emilia.overrides(wanted) == {
+        "pipeline.episodes": 3, "transcribe.batch": 8, "score.device": "cpu", "onnx.memory_gb": 4.0
+    }  # fmt: skip
+    assert emilia.overrides(ProcessSettings()) == {}
+    assert emilia.load_pipeline(wanted).config.pipeline.episodes == 3
+
+
+def test_every_setting_names_an_option_that_there_is() -> None:
+    every = ProcessSettings(
+        episodes_at_once=2, batch_size=8, separation_chunks=20.0, separation_device="cpu", dnsmos_device="cpu",
+        ort_cuda_mem_limit_gb=4.0, ort_cuda_mem_limit_fraction=0.5,
+    )  # fmt: skip
+    wanted = emilia.overrides(every)
+    assert len(wanted) == 7
+    config = emilia.package(ProcessSettings()).load_config(None, preset="emilia", overrides=wanted)
+    assert (config.mdx.chunk, config.onnx.memory_share) == (20.0, 0.5)

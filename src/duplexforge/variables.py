@@ -1,0 +1,29 @@
+"""The settings as a person meets them: a row for every variable, for ``duplexforge settings`` and the README."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from duplexforge.config import GROUPS, variables
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One setting as a person meets it: its names (documented one first), built-in default, meaning, group."""
+
+    names: list[str]
+    default: str
+    meaning: str
+    group: str
+
+
+def describe() -> list[Variable]:
+    """Every setting, in the order of the groups."""
+    rows = []
+    for group in dict.fromkeys(group for groups in GROUPS.values() for group in groups):
+        for name, field in group.model_fields.items():
+            default = "" if field.default is None else str(field.default)
+            names = variables(name, field.validation_alias)
+            title = group.__name__.removesuffix("Settings").lower()
+            rows.append(Variable(names, default, " ".join((field.description or "").split()), title))
+    return rows
