@@ -135,3 +135,48 @@ def test_process_outlives_a_killed_child(store: Store, toy_path: Path) -> None:
     # The other task has a failure too when the killed worker had fetched it ahead: its lease expired as well.
     assert failures == {"calm": failures["calm"], "kill": 1}
     assert failures["calm"] in (0, 1)
+
+
+def seeded(store: Store, bodies: dict[str, bytes]) -> PrefixQueue[ProcessTask]:
+    queue = PrefixQueue(store, Layout(), "processing", ProcessTask, QueueSettings())
+    for name, body in bodies.items():
+        store.put(f"raw_audio/en/s/{name}.mp3", body)
+        queue.put(ProcessTask(id=name, episode_id=name, language="en", audio_key=f"raw_audio/en/s/{name}.mp3"))
+    return queue
+
+
+def test_workers_make_way_for_fresh_ones_until_all_is_done(store: Store, toy_path: Path) -> None:
+    pids = toy_path / "pids"
+    init = toy_path / "__init__.py"
+    anchor = "        body = Path(source).read_bytes()\n"
+    note = f'        import os\n        open({str(pids)!r}, "a").write(f"{{os.getpid()}}\\n")\n'
+    init.write_text(init.read_text().replace(anchor, note + anchor))
+    queue = seeded(store, {f"e{number}": b"audio" for number in range(5)})
+    variables = {"EMILIA_PATH": str(toy_path), "RECYCLE_TASKS": "2", "EPISODES_AT_ONCE": "1"}
+    with service("process", "--store", store.url, "--drain", **variables) as process:
+        assert process.wait(HANG_GUARD) == 0
+    stats = queue.stats()
+    assert (stats.completed, stats.failed, stats.open) == (5, 0, 0)
+    assert [record.failures for record in queue.ended("completed")] == [0] * 5
+    workers = pids.read_text().split()
+    assert len(workers) == 5
+    assert [workers.count(pid) for pid in dict.fromkeys(workers)] == [2, 2, 1]
+
+
+def test_a_broken_device_ends_the_child_and_the_next_one_goes_on(store: Store, toy_path: Path) -> None:
+    init = toy_path / "__init__.py"
+    once = (
+        '        fallen = Path(__file__).parent / "fallen"\n'
+        '        if body.startswith(b"fall") and not fallen.exists():\n'
+        "            fallen.touch()\n"
+        '            raise DeviceLost("an illegal memory access was encountered")\n'
+    )
+    anchor = '        if body.startswith(b"corrupt"):\n'
+    init.write_text(init.read_text().replace(anchor, once + anchor))
+    queue = seeded(store, {"fall": b"fall", "calm": b"calm", "still": b"still"})
+    variables = {"EMILIA_PATH": str(toy_path), "RETRY_SECONDS": "0", "EPISODES_AT_ONCE": "3"}
+    with service("process", "--store", store.url, "--drain", **variables) as process:
+        assert process.wait(HANG_GUARD) == 0
+    assert (queue.stats().completed, queue.stats().failed) == (3, 0)
+    failures = {record.id: record.failures for record in queue.ended("completed")}
+    assert failures == {"fall": 1, "calm": 0, "still": 0}
