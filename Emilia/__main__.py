@@ -1,6 +1,6 @@
 """``python -m Emilia FILE --out DIR``: one file through the pipeline on this machine, without any account.
 
-Exit codes: 0 done, 2 usage or configuration, 65 the input is bad, 69 a model is missing.
+Exit codes: 0 done, 2 usage or configuration, 65 the input is bad, 69 a model is missing, 75 the GPU broke.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import Emilia
 from Emilia.pipeline import Result
 
-BAD_USAGE, BAD_INPUT, NO_MODEL = 2, 65, 69
+BAD_USAGE, BAD_INPUT, NO_MODEL, TRY_AGAIN = 2, 65, 69, 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), NO_MODEL)
     except Emilia.BadConfig as error:
         return _fail(str(error), BAD_USAGE)
+    except Emilia.DeviceLost as error:
+        return _fail(f"{error} Start again.", TRY_AGAIN)
     print(_as_json(result, models) if chosen.json else _as_table(result, models))
     return 0
 
@@ -46,13 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--episode", help="name of the episode (default: the file's name)")
     parser.add_argument("--language", help="language as a code such as en or en-GB (default: unknown)")
     parser.add_argument("--config", type=Path, help="configuration file (default: the packaged one)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="replace an option of the preset"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda:<n> (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
 
 def _process(chosen: argparse.Namespace) -> tuple[Result, dict[str, str]]:
-    config = Emilia.load_config(chosen.config, chosen.preset)
+    config = Emilia.load_config(chosen.config, chosen.preset, dict(_option(text) for text in chosen.set))
     pipeline = Emilia.Pipeline(config, chosen.device)
     pipeline.load()
     episode = re.sub(r"[^\w.-]+", "-", chosen.episode or chosen.file.stem).lstrip(".") or "episode"
@@ -68,6 +73,15 @@ def _process(chosen: argparse.Namespace) -> tuple[Result, dict[str, str]]:
     models = pipeline.models
     pipeline.close()
     return result, models
+
+
+def _option(text: str) -> tuple[str, object]:
+    """``section.option`` and the value: JSON where it is JSON, else the text itself."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _progress(stage: str, share: float) -> None:

@@ -36,6 +36,15 @@ def test_table(talk: Path, quick: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert (tmp_path / "out" / "one-two_000000.mp3").exists()
 
 
+def test_options_can_be_set(talk: Path, quick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [str(talk), "--out", str(tmp_path), "--config", str(quick)]
+    assert main([*command, "--set", "export.engine=flac", "--set", "segment.pad=0"]) == 0
+    assert (tmp_path / "talk_000000.flac").exists()
+    capsys.readouterr()
+    assert main([*command, "--set", "export.bit_rate=1"]) == 2
+    assert "export.bit_rate" in capsys.readouterr().err
+
+
 def test_json(talk: Path, quick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(talk), "--out", str(tmp_path), "--config", str(quick), "--json", "--language", "en"]) == 0
     content = json.loads(capsys.readouterr().out)
