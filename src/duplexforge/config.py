@@ -179,7 +179,7 @@ class UploadSettings(Group):
     hf_repo_id: OptionalStr = None
     """``owner/name`` of the Hugging Face data set; unset: a local folder."""
     hf_token: OptionalSecret = None
-    """Token with write access to it."""
+    """Token with write access to it; ``cache_models.py`` reads gated models with it."""
     hf_endpoint: OptionalStr = None
     """Another Hub than the public one."""
     publish_dir: str = "dataset"

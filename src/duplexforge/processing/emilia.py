@@ -25,7 +25,11 @@ _ROOT = Path(__file__).resolve().parents[3]
 def folder(settings: ProcessSettings) -> Path:
     """The folder of the package. ConfigError when it holds none."""
     found = Path(settings.emilia_path).expanduser() if settings.emilia_path else _ROOT / "Emilia"
-    if not (found / "__init__.py").is_file():
+    try:
+        there = (found / "__init__.py").is_file()
+    except PermissionError as error:
+        raise ConfigError(f"the Emilia package in {found} may not be read: give this user read access to it") from error
+    if not there:
         raise ConfigError(f"no Emilia package in {found}: point EMILIA_PATH at the folder 'Emilia' of the repository")
     return found.resolve()
 

@@ -1,0 +1,105 @@
+"""Memory of a long episode: how much a worker's process grows beyond its loaded models while it processes one file.
+
+    python benchmarks/long_episode.py [--hours 12] [--quick] [--json]
+
+All six engines of the preset `emilia` on networks made on the spot (their sizes are tiny, their inputs and outputs the
+true ones, so that everything around them is as large as it ever is), DNSMOS left out, which would take a day on a CPU.
+The episode is the shipped dialogue repeated with music-like tones behind it. Peak resident memory is the kernel's own
+(VmHWM, set back after loading). There is no peer: the goal is a bound, 1.5 GB.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile as sf
+from harness import ROOT, Figure, arguments, report
+
+from Emilia.config import load_config
+from Emilia.pipeline import Pipeline
+from tests.unit.emilia import tiny_mdx, tiny_pyannote, tiny_whisper
+
+GOAL_GB = 1.5
+SEED = 5
+
+
+def main() -> None:
+    """Make the episode, run it, print."""
+    parser = arguments(__doc__, one_core=False)
+    parser.add_argument("--hours", type=float, default=12.0)
+    chosen = parser.parse_args()
+    hours = 0.05 if chosen.quick else chosen.hours
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        source = episode(folder / "episode.m4a", hours)
+        pipeline = Pipeline(load_config(None, "emilia", networks(folder)))
+        pipeline.load()
+        loaded = status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        began = time.perf_counter()
+        result = pipeline.run(
+            source,
+            episode="long",
+            out=folder / "out",
+            scratch=folder / "scratch",
+            language="en",
+            progress=lambda _stage, _share: None,
+        )
+        wall = time.perf_counter() - began
+    growth = (status("VmHWM") - loaded) / 1e9
+    figures = [
+        Figure("hours of audio", result.duration / 3600, "h"),
+        Figure("segments", len(result.segments)),
+        Figure("speakers", float(str(result.facts["speakers"]))),
+        Figure("resident once loaded", loaded / 1e9, "GB"),
+        Figure("peak beyond that", growth, "GB", f"goal <= {GOAL_GB}", growth <= GOAL_GB),
+        Figure("wall seconds an hour of audio", wall / (result.duration / 3600), "s/h"),
+        *(Figure(f"  {name}", seconds / wall, "of the wall") for name, seconds in result.seconds.items()),
+    ]
+    notes = [f"outcome {result.outcome}; networks are tiny, so the times say nothing about a real run."]
+    report("One long episode", [], figures, as_json=chosen.json, seed=SEED, notes=notes)
+
+
+def status(name: str) -> int:
+    """A figure of this process from the kernel, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def networks(folder: Path) -> dict[str, object]:
+    """Options that point every engine at weights made here."""
+    return {
+        "mdx.model": str(tiny_mdx.identity(folder / "mdx.onnx")),
+        "mdx.stem": "vocals",
+        "pyannote.folder": str(tiny_pyannote.write_bands(folder / "diarization")),
+        "transcribe.whisper_model": str(tiny_whisper.write(folder / "whisper", seed=SEED)),
+        "transcribe.temperatures": [0.0],
+        "score.engine": "signal",
+    }
+
+
+def episode(path: Path, hours: float) -> Path:
+    """The shipped reading, over and over, with tones behind it, as stereo AAC at 44.1 kHz."""
+    spoken, rate = sf.read(ROOT / "examples" / "demo" / "novel.flac", dtype="float32", always_2d=True)
+    at = np.arange(round(len(spoken) * 44100 / rate)) / 44100
+    mono = np.interp(at, np.arange(len(spoken)) / rate, spoken.mean(axis=1))
+    mono += sum(0.01 * np.sin(2 * np.pi * pitch * at) for pitch in (220.0, 277.2, 329.6))
+    block = np.stack([mono, mono]).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="stereo")
+        done = 0
+        while done < hours * 3600 * 44100:
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = 44100, done
+            container.mux(stream.encode(frame))
+            done += block.shape[1]
+        container.mux(stream.encode(None))
+    return path
+
+
+if __name__ == "__main__":
+    main()
