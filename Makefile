@@ -15,7 +15,8 @@ test: $(VENV)/.test  ## everything that needs no system package, under ten minut
 	$(BIN)/python -m pip check
 	$(PYTEST) -m "not slow and not system and not heavy"
 
-test-all: $(VENV)/.torch  ## the slow tests and those that want system packages (installs Debian's ffmpeg when it can)
+test-all: $(VENV)/.emilia  ## the slow tests and those that want torch or system packages (installs Debian's ffmpeg when it can)
+	$(BIN)/python -m pip check
 	sh tests/system-packages.sh
 	$(PYTEST) -m "slow or system or heavy"
 
@@ -43,7 +44,9 @@ $(VENV)/.test: $(VENV)/.lite
 	touch $@
 
 # torch first and by itself: whatever comes after must find it, or it would bring a CUDA build.
-$(VENV)/.torch: $(VENV)/.test
-	$(PIP) torch==2.13.0
-	$(PIP) torchcodec==0.13.0
+$(VENV)/.emilia: $(VENV)/.test
+	$(PIP) torch
+	$(PIP) torchcodec
+	$(PIP) -e '.[emilia,cpu,test]'
+	$(BIN)/python -m Emilia.models.torchaudio_mend
 	touch $@

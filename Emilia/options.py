@@ -148,6 +148,7 @@ class PyannoteOptions:
     Audio is taken in blocks of ``block`` seconds; speakers of different blocks are one person up to the cosine
     distance ``link``. ``segmentation_batch`` and ``embedding_batch`` are chunks a call. ``threshold``,
     ``min_cluster_size`` (3.1), ``fa``, ``fb`` (community-1) and ``min_duration_off`` are the published constants.
+    As published, community-1 has its own folder and the ``threshold`` 0.6.
     """
 
     variant: str
@@ -165,9 +166,9 @@ class PyannoteOptions:
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """Cutting and merging: rows over ``split_over`` are split at their longest silences; pieces under ``min_seconds``
-    are merged with a neighbour of the same speaker within ``merge_gap``; nothing is longer than ``max_seconds``;
-    ``pad`` is added where the neighbours leave room.
+    """Cutting and merging: rows over ``split_over`` are split at their longest silences, and silences of ``merge_gap``
+    are given up in every row; pieces under ``min_seconds`` are merged with a neighbour of the same speaker within
+    ``merge_gap``; nothing is longer than ``max_seconds``; ``pad`` is added where the neighbours leave room.
     """
 
     split_over: float
@@ -183,11 +184,12 @@ class TranscribeOptions:
 
     ``whisper_model`` is a CTranslate2 model folder; ``beam`` and ``batch`` are its search width and clips a call.
     ``window`` ``clip`` gives the network a window as long as the clip, rounded up in steps by the factor ``step``;
-    ``full`` always 30 s. A doubtful text is decoded again at each of ``temperatures`` in turn. ``words`` asks for the
-    times of the words. ``languages`` limits the result (empty: all); a detected language replaces the
-    expected one at ``language_certain``. A text is doubted over ``max_compression``, under ``min_logprob``, or over
-    ``max_no_speech``; under ``min_characters`` it is flagged; seconds per character further than ``rate_iqr``
-    interquartile ranges outside the quartiles are odd once there are ``rate_segments`` segments.
+    ``full`` always 30 s. A doubtful text is decoded again at each of ``temperatures`` in turn, up to the first that is
+    not; Whisper's engine says what they mean to it. ``words`` asks for the times of the words. ``languages`` limits the
+    result (empty: all); a detected language replaces the expected one at ``language_certain``. A text is doubted over
+    ``max_compression``, under ``min_logprob``, or over ``max_no_speech``; under ``min_characters`` it is flagged;
+    seconds per character further than ``rate_iqr`` interquartile ranges outside the quartiles are odd once there are
+    ``rate_segments`` segments.
     """
 
     engine: str

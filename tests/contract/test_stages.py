@@ -17,14 +17,17 @@ from threadpoolctl import threadpool_limits
 from Emilia.config import load_config
 from Emilia.recording import Recording, Waveform
 from Emilia.stage import STAGES, Stage, find_stage
-from tests.unit.emilia import synth, tiny_whisper
+from tests.unit.emilia import synth, tiny_mdx, tiny_pyannote, tiny_whisper
 
 SECTIONS = {name: "vad" if name == "segment" else name for name in STAGES}
 ENGINES = [
     (stage, engine) for stage, where in STAGES.items() for engine in import_module(where.partition(":")[0]).ENGINES
 ]
-FIELDS = ("wave", "narrow", "voiced", "turns", "segments", "files", "duration")
-EMPTY: dict[str, Any] = {**dict.fromkeys(FIELDS), "duration": 0.0}
+# Engines that want torch.
+HEAVY = {("separate", "mdx"), ("diarize", "pyannote")}
+PARAMS = [pytest.param(pair, id="-".join(pair), marks=[pytest.mark.heavy] if pair in HEAVY else []) for pair in ENGINES]
+FIELDS = ("wave", "narrow", "voiced", "turns", "voices", "segments", "files", "duration")
+EMPTY: dict[str, Any] = {**dict.fromkeys(FIELDS), "duration": 0.0, "voices": {}}
 KINDS = {
     "silent": lambda: np.zeros(32000, np.float32),
     "short": lambda: synth.dialogue([(synth.MAN, 0.6)], 0.2),
@@ -43,8 +46,17 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """Overrides that point every engine at weights it can load here."""
-    folder = tiny_whisper.write(tmp_path_factory.mktemp("weights") / "whisper")
-    return {"transcribe.whisper_model": str(folder)}
+    folder = tmp_path_factory.mktemp("weights")
+    return {
+        "transcribe.whisper_model": str(tiny_whisper.write(folder / "whisper")),
+        "mdx.model": str(tiny_mdx.identity(folder / "mdx.onnx")),
+    }
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the diarizer ``pyannote``."""
+    return tiny_pyannote.write(tmp_path_factory.mktemp("pyannote"))
 
 
 def built(stage: str, overrides: dict[str, object]) -> Stage:
@@ -69,9 +81,11 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return lambda stage, kind: copy.deepcopy(states[stage, kind])
 
 
-@pytest.fixture(params=ENGINES, ids=["-".join(pair) for pair in ENGINES], scope="module")
+@pytest.fixture(params=PARAMS, scope="module")
 def stage(request: pytest.FixtureRequest, weights: dict[str, object]) -> Iterator[Stage]:
     name, engine = request.param
+    if engine == "pyannote":  # only then: making it wants torch
+        weights = {**weights, "pyannote.folder": str(request.getfixturevalue("networks"))}
     made = built(name, {**weights, f"{SECTIONS[name]}.engine": engine})
     yield made
     made.close()
