@@ -144,6 +144,9 @@ class Pipeline:
         if recording.duration:
             facts["real_time_factor"] = round(sum(seconds.values()) / recording.duration, 4)
         facts["overlap_ratio"] = self.overlap_ratio()
+        for stage in self.stages:
+            if idle := getattr(stage, "idle_share", None):
+                facts["asr_idle_share"] = idle()
         return Result(
             episode=recording.episode,
             outcome=recording.outcome,
@@ -173,12 +176,13 @@ class _Run:
 
     def all(self) -> dict[str, float]:
         """Run the stages that are left; gives the working seconds of each."""
-        recording, seconds = self._recording, {}
+        recording, seconds, stages = self._recording, {}, self._left()
         with ExitStack() as coming:
-            for stage in self._pipeline.stages:
+            for stage in stages:
+                # Else the recogniser would not wait for this episode's clips before it runs a batch that is not full.
                 if announce := getattr(stage, "coming", None):
                     coming.enter_context(announce())
-            for stage in self._left():
+            for stage in stages:
                 seconds[stage.name] = self._one(stage)
                 if recording.outcome in ("too_short", "no_speech"):
                     break

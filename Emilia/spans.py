@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from Emilia.recording import Segment, Span
 
@@ -14,6 +15,7 @@ __all__ = ["clip", "hours", "intersect", "union"]
 
 # Parts of 2**-22 hour (0.86 ms) are exact in binary floating point: sums over any number of episodes stay exact too.
 _PARTS = 2**22
+_START, _END = itemgetter(0), itemgetter(1)
 
 
 def union(spans: Iterable[Span], gap: float = 0.0) -> list[Span]:
@@ -44,9 +46,16 @@ def intersect(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
 
 def clip(spans: Sequence[Span], start: float, end: float) -> list[Span]:
     """The parts of ``spans``, which are free of overlaps, between ``start`` and ``end``."""
-    first = bisect_right(spans, start, key=lambda span: span.end)
-    last = bisect_left(spans, end, key=lambda span: span.start)
-    return intersect(spans[first:last], [Span(start, end)])
+    if end <= start:
+        return []
+    first = bisect_right(spans, start, key=_END)
+    inside = list(spans[first : bisect_left(spans, end, first, key=_START)])
+    # Only the outermost two can reach outside.
+    if inside and inside[0].start < start:
+        inside[0] = Span(start, inside[0].end)
+    if inside and inside[-1].end > end:
+        inside[-1] = Span(inside[-1].start, end)
+    return inside
 
 
 def hours(duration: float, segments: Sequence[Segment]) -> dict[str, float]:

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from Emilia.config import Config
 from Emilia.errors import ModelMissing
+from Emilia.models.cuda import in_batches
+from Emilia.models.onnx import Network
 from Emilia.models.weights import fingerprint, resolve
 from Emilia.recording import Audio
 from Emilia.stage import Progress
@@ -62,27 +64,19 @@ class Dnsmos:
     """The scorer ``dnsmos``: gives all three scores."""
 
     def __init__(self, config: Config) -> None:
-        self._options = config.score
+        self._options, self._onnx = config.score, config.onnx
         self._compat = config.pipeline.compat
         self.models: dict[str, str] = {}
 
     def load(self, device: str) -> None:
-        """Open the network on ``device``, one CPU thread; raises ``ModelMissing``."""
+        """Open the network on ``score.device`` or else on ``device``; raises ``ModelMissing``."""
         path = locate(self._options.model)
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-        settings.log_severity_level = 3
-        # Named always: onnxruntime's own first choice may be a provider that sends audio elsewhere.
-        providers = [*(["CUDAExecutionProvider"] if device.startswith("cuda") else []), "CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
-        self._input = self._session.get_inputs()[0].name
+        self._network = Network(path, self._options.device or device, self._onnx)
         self.models = {"dnsmos": fingerprint(path)}
 
     def close(self) -> None:
         """Free the network."""
-        del self._session
+        del self._network
 
     def score(self, audio: Audio, progress: Progress) -> Quality:
         """Mean scores of ``audio`` (16 kHz); what is shorter than a window is repeated until it fills one."""
@@ -95,9 +89,14 @@ class Dnsmos:
             samples = samples[:LENGTH]
         starts = windows(len(samples), round(self._options.hop * RATE), self._compat)
         rows: list[npt.NDArray[np.float32]] = []
-        for first in range(0, len(starts), self._options.batch):
-            batch = np.stack([samples[s : s + LENGTH] for s in starts[first : first + self._options.batch]])
-            rows.append(self._session.run(None, {self._input: batch})[0])
-            progress(min(1.0, (first + len(batch)) / len(starts)))
+        done = 0
+        for part, scores in in_batches(
+            starts,
+            self._options.batch,
+            lambda part: self._network.run(np.stack([samples[s : s + LENGTH] for s in part])),
+        ):
+            rows.append(scores)
+            done += len(part)
+            progress(done / len(starts))
         sig, bak, ovr = np.concatenate(rows).astype(np.float64).T
         return Quality(float(_OVR(ovr).mean()), float(_SIG(sig).mean()), float(_BAK(bak).mean()))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyloudnorm
-from scipy.signal import lfilter
+from scipy.signal import sosfilt
 
 from Emilia.recording import Audio
 
@@ -30,7 +30,9 @@ class LoudnessMeter:
 
     def __init__(self, rate: int) -> None:
         stages = pyloudnorm.Meter(rate)._filters.values()
-        self._filters = [(f.b, f.a, np.zeros(2), float(f.passband_gain)) for f in stages]
+        # Both filters in one pass over the samples.
+        self._weighting = np.array([[*(f.b * f.passband_gain), *f.a] for f in stages])
+        self._state = np.zeros((len(stages), 2))
         self._step = rate // 10
         self._tail: Samples = np.zeros(0)
         self._raw_tail: Samples = np.zeros(0, np.float32)
@@ -42,13 +44,11 @@ class LoudnessMeter:
 
     def add(self, samples: Audio) -> None:
         """Take the next samples of the stream."""
+        if not len(samples):
+            return
         self.frames += len(samples)
         self._sum += float(samples.sum(dtype=np.float64))
-        weighted = samples.astype(np.float64)
-        for index, (b, a, state, gain) in enumerate(self._filters):
-            weighted, state = lfilter(b, a, weighted, zi=state)
-            weighted = weighted * gain
-            self._filters[index] = (b, a, state, gain)
+        weighted, self._state = sosfilt(self._weighting, samples.astype(np.float64), zi=self._state)
         whole, self._tail = _steps(np.concatenate([self._tail, weighted]), self._step)
         self._energies.append((whole**2).mean(axis=1))
         raw, self._raw_tail = _steps(np.concatenate([self._raw_tail, samples]), self._step)

@@ -1,4 +1,4 @@
-"""FFmpeg through PyAV: streaming decode of anything that may be decoded, and encoding of single segments.
+"""FFmpeg through PyAV: streaming decode of anything that may be decoded.
 
 The demuxers are a closed list. FFmpeg picks one by content, not by name, and some of them (HLS, concat, DASH) open
 other files and addresses that the content names; a feed could otherwise publish the worker's own files.
@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.packet import Packet
 
 from Emilia.errors import BadAudio
 from Emilia.recording import Audio
 
-__all__ = ["Source", "encode"]
+__all__ = ["Source"]
 
 _DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp2,mp3,mpeg,mpegts,nut,ogg,rm,tta,voc,w64,"
@@ -124,46 +123,8 @@ def _samples(frame: AudioFrame) -> Audio:
     elif raw.dtype.kind == "i":
         samples = raw.astype(np.float32) / float(-np.iinfo(raw.dtype).min)
     else:
-        samples = raw.astype(np.float32)
+        samples = raw.astype(np.float32, copy=False)
     if channels > 2:
         keep = [i for i, channel in enumerate(frame.layout.channels) if channel.name not in ("LFE", "LFE2")]
         samples = samples[keep] if keep else samples
     return samples
-
-
-def encode(path: Path, audio: Audio, rate: int, *, codec: str, bitrate: int) -> None:
-    """Write mono ``audio`` as ``mp3`` (``bitrate`` bit/s) or ``flac`` (16 bit).
-
-    Samples are clipped, not wrapped. The bytes depend on nothing but the arguments and the encoder's version: one
-    thread, no time stamp. The MP3 carries the gapless tag, so that it decodes to exactly the samples that went in.
-    """
-    pcm = np.rint(np.clip(audio.astype(np.float64), -1.0, 1.0) * 32767.0).astype(np.int16)[None, :]
-    with av.open(str(path), "w", format=codec, options={"fflags": "+bitexact"}) as container:
-        name, sample_format = ("libmp3lame", "s16p") if codec == "mp3" else ("flac", "s16")
-        stream = container.add_stream(name, rate=rate, layout="mono")
-        assert isinstance(stream, AudioStream)
-        stream.codec_context.format = sample_format
-        stream.codec_context.thread_count = 1
-        if codec == "mp3":
-            stream.bit_rate = bitrate
-            # Quality 7 keeps the gapless tag and costs a third of the default's time.
-            stream.options = {"compression_level": "7"}
-        frame = AudioFrame.from_ndarray(pcm, format=sample_format, layout="mono")
-        frame.sample_rate = rate
-        frame.pts = 0
-        container.mux(_trimmed([*stream.encode(frame), *stream.encode(None)]))
-
-
-def _trimmed(packets: list[Packet[Any]]) -> list[Packet[Any]]:
-    """The packets, with all padding at the end counted in the last one's skip data (start, end, two reasons).
-
-    LAME may flush a packet that is padding alone after one that is partly padding. The muxer writes what the last
-    packet says into the gapless tag, so that such a file would play up to 47 samples too long.
-    """
-    told = [bytes(p.get_sidedata("skip_samples")) for p in packets if p.has_sidedata("skip_samples")]
-    padding = sum(int.from_bytes(data[4:8], "little") for data in told)
-    if padding and packets[-1].has_sidedata("skip_samples"):
-        last = packets[-1].get_sidedata("skip_samples")
-        last.update(bytes(4) + padding.to_bytes(4, "little") + bytes(2))
-        packets[-1].set_sidedata(last)
-    return packets

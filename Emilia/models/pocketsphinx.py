@@ -8,6 +8,7 @@ clip alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -60,7 +61,15 @@ class Pocketsphinx:
         """Free the models."""
         del self._decoder
 
-    def recognise(self, clips: list[Audio], language: str | None) -> list[Hypothesis]:  # noqa: ARG002
+    def window(self, samples: int) -> int:
+        """Each length for itself: nothing is gained by reading clips together."""
+        return samples
+
+    def prepare(self, clip: Audio) -> Audio:
+        """The clip."""
+        return clip
+
+    def recognise(self, clips: list[Audio], languages: Sequence[str | None]) -> list[Hypothesis]:  # noqa: ARG002
         """Texts of the clips (16 kHz), in lower case without punctuation."""
         return [self._recognise(clip) for clip in clips]
 

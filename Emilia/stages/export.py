@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 from Emilia.config import Config
 from Emilia.options import ExportOptions
-from Emilia.recording import Audio, Recording
+from Emilia.recording import Audio, Recording, Segment, Waveform
 from Emilia.stage import Progress, find
 
 __all__ = ["ENGINES", "Export"]
 
-Encode = Callable[..., None]
+Encode = Callable[..., bytes]
 
-ENGINES = {"mp3": "Emilia.models.media:encode", "flac": "Emilia.models.media:encode"}
+ENGINES = dict.fromkeys(("mp3", "flac", "opus"), "Emilia.models.encode:encode")
 
 
 class Export:
-    """Needs ``wave`` and ``segments``, adds ``files``: ``<episode>_<000000>.mp3`` (or ``.flac``) in
+    """Needs ``wave`` and ``segments``, adds ``files``: ``<episode>_<000000>.mp3`` (``.flac``, ``.opus``) in
     ``recording.out``.
     """
 
@@ -29,6 +28,7 @@ class Export:
 
     def __init__(self, config: Config) -> None:
         self.options: ExportOptions = config.export
+        self.compat = config.pipeline.compat
         self.engine = self.options.engine
         self._encode: Encode = find(ENGINES, self.engine, "audio format")
         self.models: dict[str, str] = {}
@@ -43,15 +43,18 @@ class Export:
         for done, segment in enumerate(segments):
             path = recording.out / f"{segment.segment_id}.{self.engine}"
             recording.files.append(path)
-            audio: Audio = wave.seconds_of(segment.start, segment.end)
-            self._encode(path, audio, wave.rate, codec=self.engine, bitrate=self.options.bitrate)
-            segment.audio, segment.sha256 = path.name, _sha256(path)
+            audio = self._samples(wave, segment)
+            options = self.options
+            data = self._encode(audio, wave.rate, codec=self.engine, bitrate=options.bitrate, compat=self.compat)
+            path.write_bytes(data)
+            segment.audio, segment.sha256 = path.name, hashlib.sha256(data).hexdigest()
             progress((done + 1) / len(segments))
+
+    def _samples(self, wave: Waveform, segment: Segment) -> Audio:
+        if not self.compat:
+            return wave.seconds_of(segment.start, segment.end)
+        # The published export cuts both times down to whole samples.
+        return wave.read(int(segment.start * wave.rate), int(segment.end * wave.rate))
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,7 @@
-"""Segment: turns to pieces of 3 to 30 seconds, by silence, neighbours and energy; what does not fit is flagged."""
+"""Segment: turns to pieces of 3 to 30 seconds, by silence, neighbours and energy; what does not fit is flagged.
+
+Under ``compat`` the rows are the published rule's, except that what it drops as too short is kept with the flag.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from Emilia.config import Config
-from Emilia.merging import padded, pieces, pieces_published
+from Emilia.merging import Quietest, padded, pieces, pieces_published
 from Emilia.recording import Recording, Segment, Span, Turn, Waveform
 from Emilia.spans import clip, union
 from Emilia.stage import Progress, find
@@ -17,7 +20,6 @@ __all__ = ["ENGINES", "Segmentation", "VoiceDetector", "quietest_in"]
 
 ENGINES = {"silero": "Emilia.models.silero:SileroVad"}
 
-_FRAME = 0.05
 # Rounding of both edges to the millisecond may add one to a piece of exactly the greatest length.
 _SLACK = 0.0005
 
@@ -37,7 +39,8 @@ class VoiceDetector(Protocol):
 class Segmentation:
     """Needs ``narrow`` and ``turns``; adds ``voiced`` (unless the diarizer already did) and ``segments``.
 
-    Flags ``too_short``, ``too_long`` and ``overlap``.
+    Flags ``too_short``, ``too_long`` and ``overlap``; ``extra`` gets ``separated``, the share (0..1) of the segment in
+    which the voice was separated from other sound, where that was tried.
     """
 
     name = "segment"
@@ -48,6 +51,7 @@ class Segmentation:
         self.options = config.segment
         self.compat = config.pipeline.compat
         self.engine = config.vad.engine
+        self._pause = config.vad.min_silence
         self._detector: VoiceDetector = find(ENGINES, self.engine, "voice detector")(config.vad)
 
     @property
@@ -68,25 +72,26 @@ class Segmentation:
         if self.compat:
             rows = pieces_published(turns, recording.voiced, options)
         else:
-            rows = pieces(turns, recording.voiced, quietest_in(wave), options)
+            # A pause is what the voice detector calls one, so that a cut looks for nothing shorter, such as a stop
+            # consonant inside a word.
+            rows = pieces(turns, recording.voiced, quietest_in(wave, self._pause), options)
             rows = padded(rows, recording.duration, options)
-        marked = recording.facts.get("overlap") == "marked"
-        recording.segments = [
-            self._segment(recording.episode, index, row, turns if marked else None) for index, row in enumerate(rows)
-        ]
+        recording.segments = [self._segment(recording.episode, index, row) for index, row in enumerate(rows)]
+        if recording.facts.get("overlap") == "marked":
+            _mark_overlap(rows, recording.segments, turns)
+        if recording.separated is not None:
+            separated = union(recording.separated)
+            for segment in recording.segments:
+                segment.extra["separated"] = _share(separated, segment.start, segment.end)
         progress(1.0)
 
-    def _segment(self, episode: str, index: int, row: Turn, turns: Sequence[Turn] | None) -> Segment:
+    def _segment(self, episode: str, index: int, row: Turn) -> Segment:
         segment = Segment(row.start, row.end, f"{episode}/{row.speaker}", index, f"{episode}_{index:06d}")
         length = row.end - row.start
         if length < self.options.min_seconds - _SLACK:
             segment.flag("too_short")
         if length > self.options.max_seconds + _SLACK:
             segment.flag("too_long")
-        if turns is not None:
-            segment.overlap = _overlap(row, turns)
-            if segment.overlap > 0:
-                segment.flag("overlap")
         return segment
 
     def close(self) -> None:
@@ -94,24 +99,31 @@ class Segmentation:
         self._detector.close()
 
 
-def _overlap(row: Turn, turns: Sequence[Turn]) -> float:
-    others = union(Span(t.start, t.end) for t in turns if t.speaker != row.speaker)
-    return sum(span.length for span in clip(others, row.start, row.end)) / (row.end - row.start)
+def _mark_overlap(rows: Sequence[Turn], segments: Sequence[Segment], turns: Sequence[Turn]) -> None:
+    others = {
+        speaker: union(Span(turn.start, turn.end) for turn in turns if turn.speaker != speaker)
+        for speaker in {row.speaker for row in rows}
+    }
+    for row, segment in zip(rows, segments, strict=True):
+        segment.overlap = _share(others[row.speaker], row.start, row.end)
+        if segment.overlap > 0:
+            segment.flag("overlap")
 
 
-def quietest_in(wave: Waveform) -> _Quietest:
-    """The function that finds the quietest moment of ``wave`` between two times."""
-    return _Quietest(wave)
+def _share(spans: Sequence[Span], start: float, end: float) -> float:
+    return min(1.0, sum(span.length for span in clip(spans, start, end)) / (end - start))
 
 
-class _Quietest:
-    def __init__(self, wave: Waveform) -> None:
-        self._wave = wave
+def quietest_in(wave: Waveform, pause: float) -> Quietest:
+    """The function that gives the middle of the quietest ``pause`` seconds of ``wave`` between two times."""
 
-    def __call__(self, start: float, end: float) -> float:
-        samples = self._wave.seconds_of(start, end).astype(np.float64)
-        frame = round(_FRAME * self._wave.rate)
+    def quietest(start: float, end: float) -> float:
+        samples = wave.seconds_of(start, end).astype(np.float64)
+        frame = round(pause * wave.rate)
         if len(samples) <= frame:
             return (start + end) / 2
-        energy = np.convolve(samples**2, np.ones(frame), "valid")
-        return start + (int(energy.argmin()) + frame / 2) / self._wave.rate
+        total = np.cumsum(np.square(samples))
+        energy = total[frame:] - total[:-frame]
+        return start + (int(energy.argmin()) + 1 + frame / 2) / wave.rate
+
+    return quietest

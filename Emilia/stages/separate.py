@@ -1,4 +1,8 @@
-"""Separate: speech from music and effects. The engine ``none`` keeps the mix and says so in the facts."""
+"""Separate: speech from music and effects.
+
+The engine ``mdx`` takes away what its network hears besides voices, where anything plays behind the speech at all; it
+notes where in ``recording.separated``. ``none`` keeps the mix and says so in the facts.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,13 @@ from Emilia.stage import Progress, find
 
 __all__ = ["ENGINES", "KeepMix", "Separate", "Separator"]
 
-ENGINES = {"none": "Emilia.stages.separate:KeepMix"}
+ENGINES = {"mdx": "Emilia.models.mdx:MdxNet", "none": "Emilia.stages.separate:KeepMix"}
 
 
 class Separator(Protocol):
-    """A separation model: replaces ``recording.wave`` and ``recording.narrow`` by the voice alone."""
+    """A separation model: replaces ``recording.wave`` and ``recording.narrow`` by the voice alone, equally long, and
+    fills ``recording.separated``.
+    """
 
     models: dict[str, str]
 

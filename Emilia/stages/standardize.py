@@ -2,12 +2,14 @@
 
 One streaming pass decodes, mixes to mono, resamples both ways with soxr (very high quality) into scratch files and
 measures loudness (BS.1770), robust peak and constant offset. The level is then applied on reading, so no second pass
-is needed.
+is needed. Under ``compat`` the level is the published pipeline's: towards -20 dBFS by at most 3 dB, then divided by the
+file's peak; decoding and resampling stay as they are here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import soxr
@@ -30,6 +32,8 @@ ENGINES = {"av": "Emilia.models.media:Source"}
 _ABSURD = 1e6
 # A mono mix with less than this share of the channels' energy has cancelled itself: one channel is inverted.
 _CANCELLED = 0.01
+# The published level: root mean square in dBFS that it aims at, and how many dB it may go either way.
+_TARGET, _REACH = -20.0, 3.0
 
 
 class Resampler:
@@ -75,6 +79,7 @@ class Standardize:
 
     def __init__(self, config: Config) -> None:
         self.options: StandardizeOptions = config.standardize
+        self.compat = config.pipeline.compat
         self.engine = self.options.engine
         self.models: dict[str, str] = {}
 
@@ -103,9 +108,9 @@ class Standardize:
             WaveformWriter(scratch / "narrow.f32", options.narrow_rate) as narrow,
         ):
             source.refuse_over(limit)
-            decoded = _Decoded(wide, narrow)
+            decoded = _Decoded(wide, narrow, mix)
             for rate, block in source.blocks():
-                decoded.add(rate, block, mix)
+                decoded.add(rate, block)
                 if decoded.seconds > limit:
                     raise BadAudio("too_long", f"{recording.source.name} is longer than {options.max_hours:g} hours.")
                 if decoded.due():
@@ -119,64 +124,103 @@ class Standardize:
     def _level(self, recording: Recording, decoded: _Decoded) -> None:
         options, meter = self.options, decoded.meter
         loudness, noise = meter.loudness(), meter.noise()
-        ceiling = 10 ** (options.ceiling / 20)
-        decibels = min(options.loudness - loudness, options.max_gain) if loudness > -np.inf else 0.0
-        peak = meter.peak(options.peak_share)
-        gain = min(10 ** (decibels / 20), ceiling / peak if peak > 0 else 1.0)
-        recording.wave = decoded.wide.done(bias=meter.mean, gain=gain, ceiling=ceiling)
-        recording.narrow = decoded.narrow.done(bias=meter.mean, gain=gain, ceiling=ceiling)
+        level = decoded.published_level() if self.compat else self._normalised(decoded, loudness)
+        recording.wave = decoded.wide.done(bias=level.bias, gain=level.gain, ceiling=level.ceiling)
+        recording.narrow = decoded.narrow.done(bias=level.bias, gain=level.gain, ceiling=level.ceiling)
         recording.duration = ms(decoded.seconds)
         recording.facts["loudness_lufs"] = _decibels(loudness)
-        recording.facts["gain_db"] = _decibels(20 * float(np.log10(gain)))
-        recording.facts["noise_dbfs"] = _decibels(noise + 20 * float(np.log10(gain)))
+        recording.facts["gain_db"] = _decibels(20 * float(np.log10(level.gain)))
+        recording.facts["noise_dbfs"] = _decibels(noise + 20 * float(np.log10(level.gain)))
         if recording.duration < options.min_seconds:
             recording.outcome = "too_short"
         elif loudness == -np.inf:
             recording.outcome = "no_speech"
 
+    def _normalised(self, decoded: _Decoded, loudness: float) -> _Level:
+        """To the target loudness, unless a robust peak would pass the ceiling."""
+        options, ceiling = self.options, 10 ** (self.options.ceiling / 20)
+        decibels = min(options.loudness - loudness, options.max_gain) if loudness > -np.inf else 0.0
+        peak = decoded.meter.peak(options.peak_share)
+        gain = min(10 ** (decibels / 20), ceiling / peak if peak > 0 else 1.0)
+        return _Level(decoded.meter.mean, gain, ceiling)
+
+
+class _Level(NamedTuple):
+    """How a waveform is heard, see :class:`Emilia.recording.Waveform`."""
+
+    bias: float
+    gain: float
+    ceiling: float
+
 
 class _Decoded:
     """The two waveforms being written, and what is measured on the way."""
 
-    def __init__(self, wide: WaveformWriter, narrow: WaveformWriter) -> None:
+    def __init__(self, wide: WaveformWriter, narrow: WaveformWriter, mix: Mix) -> None:
         self.wide, self.narrow = wide, narrow
+        self._mix = mix
         self.meter = LoudnessMeter(wide.rate)
         self.seconds = 0.0
         self._wide, self._narrow = Resampler(wide), Resampler(narrow)
         self._mixed = self._channels = 0.0
+        self._power = self._peak = 0.0
         self._reported = 0.0
         self._waiting: list[Audio] = []
-        self._waiting_rate = 0
+        # Rate and channels of what waits, and how many samples.
+        self._kind = (0, 0)
+        self._waits = 0
 
-    def add(self, rate: int, block: Audio, mix: Mix) -> None:
+    def add(self, rate: int, block: Audio) -> None:
         """Take one decoded frame (channels, n) at ``rate``."""
-        bad = ~(np.abs(block) < _ABSURD)
-        if bad.any():
-            block = np.where(bad, np.float32(0), block)
-        mono = mix(block)
-        self._mixed += float(np.square(_mean(block), dtype=np.float64).sum())
-        self._channels += float(np.square(block, dtype=np.float64).mean(axis=0).sum())
-        self.seconds += len(mono) / rate
-        if rate != self._waiting_rate:
+        kind = (rate, len(block))
+        if kind != self._kind:
             self._pass_on()
-            self._waiting_rate = rate
-        self._waiting.append(mono)
-        # Codec frames are some 20 ms; resampling a second at a time is an order of magnitude cheaper.
-        if sum(map(len, self._waiting)) >= rate:
+            self._kind = kind
+        self.seconds += block.shape[1] / rate
+        self._waiting.append(block)
+        self._waits += block.shape[1]
+        # Codec frames are some 20 ms; all arithmetic a second at a time is an order of magnitude cheaper.
+        if self._waits >= rate:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        if self._waiting:
-            mono = np.concatenate(self._waiting)
-            self._waiting = []
-            self.meter.add(self._wide.add(mono, self._waiting_rate))
-            self._narrow.add(mono, self._waiting_rate)
+        if not self._waiting:
+            return
+        block = np.concatenate(self._waiting, axis=1)
+        self._waiting, self._waits = [], 0
+        # Also true for what is no number.
+        if not np.abs(block).max(initial=0.0) < _ABSURD:
+            block = np.where(np.abs(block) < _ABSURD, block, np.float32(0))
+        mean, rate = _mean(block), self._kind[0]
+        mono = mean if self._mix is _mean else self._mix(block)
+        self._mixed += float(np.vdot(mean, mean))
+        self._channels += float(np.vdot(block, block)) / len(block)
+        self._measure(self._wide.add(mono, rate))
+        self._narrow.add(mono, rate)
 
     def finish(self) -> None:
         """Write what is still inside the resamplers."""
         self._pass_on()
-        self.meter.add(self._wide.flush())
+        self._measure(self._wide.flush())
         self._narrow.flush()
+
+    def _measure(self, samples: Audio) -> None:
+        self.meter.add(samples)
+        self._power += float(np.square(samples, dtype=np.float64).sum())
+        self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
+
+    def published_level(self) -> _Level:
+        """Gain of ``-20 dBFS - level`` within 3 dB, clipped at full scale, then divided by the greatest sample.
+
+        Where the gain reaches full scale the division changes nothing more; else it takes the gain back. Silence, which
+        would be divided by zero, stays silence.
+        """
+        if not self._peak:
+            return _Level(0.0, 1.0, 1.0)
+        level = 10 * float(np.log10(self._power / self.wide.frames))
+        gain = 10 ** (min(max(_TARGET - level, -_REACH), _REACH) / 20)
+        # A ceiling of full scale clips, as the published integer samples did, and limits nothing.
+        return _Level(0.0, max(gain, 1.0 / self._peak), 1.0)
 
     def due(self) -> bool:
         """True once for every ten seconds of audio."""

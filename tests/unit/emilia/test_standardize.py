@@ -283,6 +283,43 @@ def test_length_is_capped_by_header_and_by_count(tmp_path: Path, recording: Make
     assert run(recording(tmp_path / "a.aac")).duration == pytest.approx(11.9, abs=0.5)
 
 
+def published_level(mono: Samples) -> Samples:
+    """The published rule on the mixed and resampled samples: towards -20 dBFS within 3 dB, clipped as integers are, and
+    divided by the greatest of them.
+    """
+    level = 20 * np.log10(np.sqrt(np.mean(mono.astype(np.float64) ** 2)))
+    moved = np.clip(mono * 10 ** (min(max(-20 - level, -3), 3) / 20), -1, 1)
+    return (moved / np.max(np.abs(moved))).astype(np.float32)
+
+
+@pytest.mark.parametrize("level", [0.005, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("click", [0.0, 0.99])
+@pytest.mark.parametrize("offset", [0.0, 0.05])
+def test_compat_levels_as_published(tmp_path: Path, recording: Make, level: float, click: float, offset: float) -> None:
+    samples = synth.speech(2.0, rate=24000) * np.float32(level) + np.float32(offset)
+    samples[5000] += click
+    sf.write(tmp_path / "a.wav", samples, 24000, subtype="FLOAT")
+    stage = Standardize(load_config(None, overrides={"pipeline.compat": True}))
+    stage.load("cpu")
+    done = recording(tmp_path / "a.wav")
+    stage.run(done, hush)
+    wave = done.full_rate()
+    assert np.abs(wave.read(0, wave.frames) - published_level(stored(done))).max() < 1e-6
+    assert np.abs(wave.read(0, wave.frames)).max() == pytest.approx(1.0, abs=1e-6)
+    assert (wave.bias, wave.ceiling) == (0.0, 1.0)
+    assert done.narrow_rate().gain == wave.gain
+
+
+def test_compat_level_of_silence(tmp_path: Path, recording: Make) -> None:
+    sf.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    stage = Standardize(load_config(None, overrides={"pipeline.compat": True}))
+    stage.load("cpu")
+    done = recording(tmp_path / "a.wav")
+    stage.run(done, hush)
+    assert done.outcome == "no_speech"
+    assert not done.full_rate().read(0, 24000).any()
+
+
 def test_progress_may_stop_it(recording: Make, talk: Path) -> None:
     class Enough(Exception):
         pass

@@ -11,16 +11,25 @@ from ctranslate2.specs import WhisperSpec
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-_WIDTH, _HEADS, _MELS, _CONTEXT = 16, 2, 80, 1500
+MELS = 80
+_WIDTH, _HEADS, _CONTEXT = 16, 2, 1500
+# What it can say: spaced words, parts of words, marks, and signs of a script without spaces.
+_SAID = (
+    *(" harbour", " the", " light", " small", " boat", " Über", " été", " cielo", " tide", " I", " nor", " day"),
+    *("ing", "s", "ness", ",", ".", "?", ' "', " (", "-", "'", "舟", "海", "夜", "が", "の", "は", " 7", "0"),
+)
 
 
-def write(folder: Path, seed: int = 0) -> Path:
+def write(folder: Path, seed: int = 0, *, multilingual: bool = True) -> Path:
     """Make the folder with model.bin, vocabulary, config.json, tokenizer.json and preprocessor_config.json."""
     folder.mkdir(parents=True)
-    tokens = _tokenizer(folder)
+    tokens, unsaid = _tokenizer(folder)
+    if multilingual:
+        # CTranslate2 knows a multilingual model by the empty token in its vocabulary.
+        tokens.append("")
     spec = WhisperSpec(1, _HEADS, 1, _HEADS)
     rng = np.random.default_rng(seed)
-    spec.encoder.conv1.weight, spec.encoder.conv1.bias = _drawn(rng, _WIDTH, _MELS, 3), _drawn(rng, _WIDTH)
+    spec.encoder.conv1.weight, spec.encoder.conv1.bias = _drawn(rng, _WIDTH, MELS, 3), _drawn(rng, _WIDTH)
     spec.encoder.conv2.weight, spec.encoder.conv2.bias = _drawn(rng, _WIDTH, _WIDTH, 3), _drawn(rng, _WIDTH)
     spec.encoder.position_encodings.encodings = _drawn(rng, _CONTEXT, _WIDTH)
     spec.decoder.position_encodings.encodings = _drawn(rng, 448, _WIDTH)
@@ -37,19 +46,23 @@ def write(folder: Path, seed: int = 0) -> Path:
             _linear(rng, layer.ffn.linear_1, _WIDTH, 4 * _WIDTH)
     spec.register_vocabulary(tokens)
     languages = [tokens.index(f"<|{code}|>") for code in _LANGUAGE_CODES]
-    spec.config.suppress_ids, spec.config.suppress_ids_begin = [], [0]
+    spec.config.suppress_ids, spec.config.suppress_ids_begin = unsaid, [0]
     spec.config.lang_ids, spec.config.alignment_heads = languages, [(0, 0)]
     spec.validate()
     spec.optimize()
     spec.save(str(folder))
-    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": _MELS, "sampling_rate": 16000}))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": MELS, "sampling_rate": 16000}))
     return folder
 
 
-def _tokenizer(folder: Path) -> list[str]:
+def _tokenizer(folder: Path) -> tuple[list[str], list[int]]:
+    """The tokens, and the numbers of those that would make a text unreadable."""
+    bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = ["".join(piece for piece, _ in bytewise.pre_tokenize_str(word)) for word in _SAID]
+    known = [*letters, *(word for word in words if word not in letters)]
+    tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(known)}, []))
+    tokenizer.pre_tokenizer = bytewise
     tokenizer.decoder = decoders.ByteLevel()
     specials = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in _LANGUAGE_CODES)]
     specials += [
@@ -65,8 +78,8 @@ def _tokenizer(folder: Path) -> list[str]:
     tokenizer.add_tokens([AddedToken(token, special=False) for token in stamps])
     tokenizer.save(str(folder / "tokenizer.json"))
     vocabulary = tokenizer.get_vocab()
-    # CTranslate2 knows a multilingual model by the empty token in its vocabulary.
-    return [*sorted(vocabulary, key=lambda token: vocabulary[token]), ""]
+    unsaid = [vocabulary[token] for token in (*letters, *stamps) if token not in words]
+    return sorted(vocabulary, key=lambda token: vocabulary[token]), unsaid
 
 
 def _drawn(rng: np.random.Generator, *shape: int) -> Any:
