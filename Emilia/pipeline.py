@@ -24,6 +24,7 @@ from Emilia.checkpoints import Checkpoints
 from Emilia.config import Config
 from Emilia.errors import BadConfig
 from Emilia.gates import Gate, Usage
+from Emilia.models.cuda import at_the_edge
 from Emilia.recording import Recording, Segment
 from Emilia.spans import hours
 from Emilia.stage import SHARED, Stage, find_stage
@@ -113,8 +114,9 @@ class Pipeline:
         """Process ``source`` into ``out``; both folders are made. ``language`` is a primary subtag or None for
         unknown; with ``checkpoints`` an interrupted episode goes on behind the last stage that was saved.
 
-        Raises ``BadAudio`` when the source is to blame and ``DeviceLost`` when the GPU is. However it ends, nothing of
-        this run is left in ``scratch``, and after an exception nothing of it is left in ``out``.
+        Raises ``BadAudio`` when the source is to blame, ``DeviceLost`` when the GPU is, and ``MemoryError`` when there
+        is no room. However it ends, nothing of this run is left in ``scratch``, and after an exception nothing of it is
+        left in ``out``.
         """
         out.mkdir(parents=True, exist_ok=True)
         scratch.mkdir(parents=True, exist_ok=True)
@@ -206,7 +208,8 @@ class _Run:
         self._progress(stage.name, 0.0)
         with self._pipeline.entering(stage, self._ticket, lambda: self._progress(WAITING, 0.0)):
             began = time.perf_counter()
-            stage.run(self._recording, tell)
+            with at_the_edge():
+                stage.run(self._recording, tell)
             seconds = round(time.perf_counter() - began, 3)
         self._progress(stage.name, 1.0)
         return seconds

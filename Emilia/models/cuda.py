@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from Emilia.errors import DeviceLost, EmiliaError
 
-__all__ = ["in_batches", "is_out_of_memory", "is_sticky", "watched"]
+__all__ = ["at_the_edge", "in_batches", "is_out_of_memory", "is_sticky", "watched"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -81,6 +81,18 @@ def watched() -> Iterator[None]:
     except Exception as error:
         if is_sticky(error):
             raise DeviceLost(f"The GPU cannot be used any more: {_first_line(error)}") from error
+        raise
+
+
+@contextmanager
+def at_the_edge() -> Iterator[None]:
+    """For the boundary of the pipeline: what is left of CUDA's errors becomes ``DeviceLost`` or ``MemoryError``."""
+    try:
+        with watched():
+            yield
+    except Exception as error:
+        if is_out_of_memory(error) and not isinstance(error, MemoryError):
+            raise MemoryError(f"the GPU has no room for it: {_first_line(error)}") from error
         raise
 
 

@@ -89,7 +89,9 @@ def _opened(path: Path, providers: list[Any]) -> Any:
         # Named always: onnxruntime's own first choice may be a provider that sends audio elsewhere.
         return onnxruntime.InferenceSession(str(path), settings, providers=providers)
     except (InvalidGraph, InvalidProtobuf) as error:
-        raise ModelMissing(path.name, f"the file at {path} is damaged; `python cache_models.py` fetches it again.") from error
+        raise ModelMissing(
+            path.name, f"the file at {path} is damaged; `python cache_models.py` fetches it again."
+        ) from error
 
 
 def _providers(cuda: bool, index: int, options: OnnxOptions) -> list[Any]:

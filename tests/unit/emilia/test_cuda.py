@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
 from Emilia.errors import BadAudio, DeviceLost
-from Emilia.models.cuda import in_batches, is_out_of_memory, is_sticky, watched
+from Emilia.models.cuda import at_the_edge, in_batches, is_out_of_memory, is_sticky, watched
 
 OUT_OF_MEMORY: list[Exception] = [
     RuntimeError(
@@ -167,3 +167,12 @@ def test_what_did_not_fit_is_let_go_before_the_next_try() -> None:
             raise RuntimeError("CUDA failed with error out of memory")
 
     assert len(list(in_batches(range(2), 2, run))) == 2
+
+
+def test_at_the_edge_every_error_of_the_card_has_a_type() -> None:
+    with pytest.raises(MemoryError, match="no room for it: CUDA out of memory"), at_the_edge():
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+    with pytest.raises(DeviceLost, match="illegal memory access"), at_the_edge():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(ValueError, match="else"), at_the_edge():
+        raise ValueError("something else")

@@ -60,7 +60,7 @@ def test_tensors_are_bound_where_they_lie(tmp_path: Path, half: bool) -> None:
 
 
 def test_a_missing_and_a_damaged_file_have_a_cure(tmp_path: Path) -> None:
-    with pytest.raises(ModelMissing, match=r"put it at .*absent\.onnx"):
+    with pytest.raises(ModelMissing, match=r"cache_models.py.*absent\.onnx"):
         Network(tmp_path / "absent.onnx", "cpu", FREE)
     (tmp_path / "damaged.onnx").write_bytes(b"<!DOCTYPE html>")
     with pytest.raises(ModelMissing, match=r"damaged\.onnx is damaged"):
