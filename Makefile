@@ -29,6 +29,9 @@ lint: $(VENV)/.test
 bench-dialogue: $(VENV)/.test  ## DER and WER of the lite preset on the shipped dialogues
 	$(BIN)/python benchmarks/dialogue.py
 
+bench-%: $(VENV)/.emilia  ## one program of benchmarks/, such as bench-overlap; its docstring says what it compares
+	$(BIN)/python benchmarks/$*.py
+
 clean:
 	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 

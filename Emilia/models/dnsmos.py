@@ -2,7 +2,7 @@
 
 Source: github.com/microsoft/DNS-Challenge, DNSMOS; windowing and polynomials as published, with two departures that
 ``compat`` takes back. The published loop computes a window's end as ``int((i + 9.01) * 16000)``, which falls one sample
-short from the seventh window on, so that those windows are thrown away; here every window counts. And it doubles a clip
+short for windows 7 to 23, so that those are thrown away; here every window counts. And it doubles a clip
 shorter than a window until it is longer, then slides over the copies: up to nine windows of the same speech. Here such
 a clip fills one window (on the demo's 38 short segments a mean difference of 0.03, at most 0.08, none across 3.0, for a
 quarter of the computing time).

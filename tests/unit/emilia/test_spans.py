@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from Emilia.recording import Segment, Span
-from Emilia.spans import hours, intersect, union
+from Emilia.spans import clip, hours, intersect, union
 
 SPANS = st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000)), max_size=12).map(
     lambda pairs: [Span(a / 1000, (a + b) / 1000) for a, b in pairs]
@@ -27,6 +27,15 @@ def test_union_and_intersection(one: list[Span], other: list[Span]) -> None:
     assert (raster(union(one)) == raster(one)).all()
     assert (raster(intersect(union(one), union(other))) == (raster(one) & raster(other))).all()
     assert union(one) == sorted(union(one))
+
+
+@given(SPANS, st.integers(0, 8000), st.integers(-500, 4000))
+def test_clip_is_what_lies_between_two_times(spans: list[Span], start: int, length: int) -> None:
+    at, end = start / 1000, (start + length) / 1000
+    there = union(spans)
+    found = clip(there, at, end)
+    assert found == (intersect(there, [Span(at, end)]) if length > 0 else [])
+    assert all(span.length > 0 for span in found)
 
 
 @given(
