@@ -50,6 +50,6 @@ $(VENV)/.test: $(VENV)/.lite
 $(VENV)/.emilia: $(VENV)/.test
 	$(PIP) torch
 	$(PIP) torchcodec
-	$(PIP) -e '.[emilia,cpu,test]'
+	$(PIP) -e '.[emilia,cpu,test,heavy]'
 	$(BIN)/python -m Emilia.models.torchaudio_mend
 	touch $@

@@ -61,8 +61,8 @@ def read(whisper: Whisper, clips: Sequence[Audio], *languages: str | None) -> li
 class Counting:
     """The real model, counting calls and windows; it makes sure that only ``encode`` gets spectrograms."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, width: int) -> None:
+        self._model, self._width = model, width
         self.calls: list[tuple[str, int]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -72,8 +72,8 @@ class Counting:
 
         def counted(features: Any, *arguments: Any, **settings: Any) -> Any:
             rows, second, third = features.shape
-            assert (second == tiny_whisper.MELS) == (name == "encode"), "the encoder would run once more"
-            assert (third == 16) == (name != "encode")
+            assert (second == self._model.n_mels) == (name == "encode"), "the encoder would run once more"
+            assert (third == self._width) == (name != "encode")
             self.calls.append((name, rows))
             return value(features, *arguments, **settings)
 
@@ -83,8 +83,8 @@ class Counting:
         return [rows for called, rows in self.calls if called == name]
 
 
-def counted(whisper: Whisper) -> Counting:
-    counting = Counting(whisper._model)
+def counted(whisper: Whisper, width: int = tiny_whisper.WIDTH) -> Counting:
+    counting = Counting(whisper._model, width)
     whisper._model = counting
     return counting
 

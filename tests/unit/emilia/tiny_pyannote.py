@@ -25,21 +25,24 @@ class Said(NamedTuple):
     speaker: str
 
 
-def write(folder: Path, seed: int = 0) -> Path:
-    """PyanNet and WeSpeaker's ResNet, small and random, with a random PLDA."""
+def write(folder: Path, seed: int = 0, *, full: bool = False) -> Path:
+    """PyanNet and WeSpeaker's ResNet, random, with a random PLDA; small, or ``full``: as large as the published ones."""
     import torch
+    from pyannote.audio.models.embedding import WeSpeakerResNet34
     from pyannote.audio.models.segmentation import PyanNet
 
     from tests.unit.emilia.bands import SmallWeSpeaker
 
     torch.manual_seed(seed)
     small = {"hidden_size": 8, "num_layers": 1}
-    segmentation = _specified(PyanNet(lstm=small, linear=small), segments=True)
+    # Four layers have the published 1.47 million parameters; pyannote's own default is two.
+    network = PyanNet(lstm={"num_layers": 4}) if full else PyanNet(lstm=small, linear=small)
+    segmentation = _specified(network, segments=True)
     # As drawn, the seven classes are nearly equally likely always, and one of them would win all of the time.
     torch.nn.init.normal_(segmentation.classifier.weight, std=30.0)
     _save(segmentation, folder / "segmentation")
-    _save(_specified(SmallWeSpeaker(), segments=False), folder / "embedding")
-    return _plda(folder, 32, seed)
+    _save(_specified(WeSpeakerResNet34() if full else SmallWeSpeaker(), segments=False), folder / "embedding")
+    return _plda(folder, 256 if full else 32, seed)
 
 
 def write_bands(folder: Path) -> Path:
