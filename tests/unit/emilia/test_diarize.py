@@ -80,7 +80,7 @@ def folder(tmp_path: Path, *names: str) -> Path:
 @pytest.mark.parametrize(
     ("variant", "there", "missing", "page"),
     [
-        ("3.1", (), SEGMENTATION, "pyannote/segmentation-3.0 and pyannote/speaker-diarization-3.1"),
+        ("3.1", (), SEGMENTATION, "pyannote/segmentation-3.0"),
         ("3.1", (SEGMENTATION,), EMBEDDING, "pyannote/segmentation-3.0"),
         ("community-1", (SEGMENTATION, EMBEDDING), PLDA[0], "pyannote/speaker-diarization-community-1"),
         ("community-1", (SEGMENTATION, EMBEDDING, PLDA[0]), PLDA[1], "pyannote/speaker-diarization-community-1"),

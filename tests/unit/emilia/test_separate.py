@@ -65,7 +65,7 @@ def test_with_a_network_the_waveforms_are_new_and_named(wave: Make, tmp_path: Pa
 def test_a_missing_model_is_named_with_its_cure() -> None:
     with pytest.raises(ModelMissing, match=r"absent\.onnx") as caught:
         staged(**{"separate.engine": "mdx", "mdx.model": "absent.onnx"}).load("cpu")
-    assert "put it at" in caught.value.cure
+    assert "cache_models.py" in caught.value.cure
 
 
 def test_the_stage_has_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
