@@ -430,7 +430,7 @@ def test_list_says_where_from_for_whom_and_what_to_accept(capsys: pytest.Capture
     assert rows["segmentation-3.0"]["gated"] == ["https://huggingface.co/pyannote/segmentation-3.0"]
     assert rows["segmentation-3.0"]["presets"] == ["emilia"]
     assert rows["silero-vad"]["presets"] == ["lite", "emilia", "emilia-community-1"]
-    assert rows["community-1"]["presets"] == []
+    assert rows["community-1"]["presets"] == ["emilia-community-1"]
     assert cache_models.main(["--list"]) == 0
     shown = capsys.readouterr().out
     for row in rows.values():
