@@ -7,30 +7,43 @@ is loaded already is found by its name, wherever it came from.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from Emilia.errors import ModelMissing
 
-__all__ = ["load_cublas"]
+__all__ = ["LIBRARIES", "load_cublas"]
 
 # The first is needed by the second.
-_LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
+LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
 
 
-def load_cublas() -> None:
-    """Load the libraries from the wheel ``nvidia-cublas-cu12``, else by the loader's own search; raises
-    ``ModelMissing``.
+def _open(path: str) -> object:
+    return ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+
+
+def load_cublas(folders: Sequence[Path] | None = None, load: Callable[[str], object] = _open) -> str:
+    """Load the libraries from ``folders`` (None: those of the wheel ``nvidia-cublas-cu12``), else by the loader's own
+    search, and return what the last one was loaded by; raises ``ModelMissing``.
     """
+    found = ""
+    for name in LIBRARIES:
+        paths = [
+            str(folder / name) for folder in (_wheel() if folders is None else folders) if (folder / name).is_file()
+        ]
+        found = paths[0] if paths else name
+        try:
+            load(found)
+        except OSError as error:
+            cure = f"install nvidia-cublas-cu12, or put CUDA 12's libraries on LD_LIBRARY_PATH ({error})."
+            raise ModelMissing(name, cure) from error
+    return found
+
+
+def _wheel() -> list[Path]:
     try:
         spec = find_spec("nvidia.cublas")
     except ModuleNotFoundError:
-        spec = None
-    folders = [Path(folder) / "lib" for folder in (spec.submodule_search_locations or [])] if spec else []
-    for name in _LIBRARIES:
-        paths = [str(folder / name) for folder in folders if (folder / name).is_file()]
-        try:
-            ctypes.CDLL(paths[0] if paths else name, mode=ctypes.RTLD_GLOBAL)
-        except OSError as error:
-            cure = "install nvidia-cublas-cu12, or put CUDA 12's libraries on the path of the dynamic loader."
-            raise ModelMissing(name, cure) from error
+        return []
+    return [Path(folder) / "lib" for folder in (spec.submodule_search_locations or [])] if spec else []

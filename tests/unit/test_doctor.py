@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import json
 import os
@@ -22,7 +21,8 @@ from duplexforge.config import ProcessSettings
 from duplexforge.doctor import gpu, packages, paths, weights
 from duplexforge.doctor.finding import Finding
 from duplexforge.doctor.probe import Facts, look, probe
-from duplexforge.errors import ConfigError
+from duplexforge.errors import ConfigError, ModelError
+from duplexforge.processing import emilia
 from Emilia import registry
 from Emilia.config import load_config
 from Emilia.registry import load_registry, write_lock
@@ -321,44 +321,40 @@ def test_onnxruntime_that_fits() -> None:
     assert gpu.onnxruntime(Facts("1.31.1", providers=CUDA, cuda="13.0"), "", ["onnxruntime-gpu"]).ok
 
 
-def test_cublas_that_no_loader_takes(tmp_path: Path) -> None:
-    for name in gpu.CUBLAS:
-        (tmp_path / name).write_bytes(b"not a library")
-    seen = gpu.cublas([tmp_path])
+def test_cublas_is_looked_for_as_the_recogniser_does() -> None:
+    assert gpu.cublas(lambda: "/somewhere/libcublas.so.12").seen == "/somewhere/libcublas.so.12"
+
+    def nowhere() -> str:
+        raise ModelError("The model libcublasLt.so.12 is missing")
+
+    seen = gpu.cublas(nowhere)
     assert not seen.ok
-    assert seen.seen.startswith("libcublasLt.so.12 cannot be loaded: ")
-    assert str(tmp_path) in seen.seen
+    assert "libcublasLt.so.12 is missing" in seen.seen
     assert "nvidia-cublas-cu12" in seen.cure
 
 
-def test_cublas_that_is_nowhere(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def load(name: str) -> object:
-        asked.append(name)
-        return ctypes.CDLL(f"{name}.is.not.on.this.machine")
-
-    seen = gpu.cublas([tmp_path], load)
-    assert not seen.ok
-    assert asked == ["libcublasLt.so.12"]
-
-
-def test_cublas_of_the_package_comes_first(tmp_path: Path) -> None:
-    asked: list[str] = []
-    assert gpu.cublas([tmp_path], asked.append).ok
-    assert asked == list(gpu.CUBLAS)
-    for name in gpu.CUBLAS:
-        (tmp_path / name).touch()
-    seen = gpu.cublas([tmp_path], asked.append)
-    assert asked[2:] == [str(tmp_path / name) for name in gpu.CUBLAS]
-    assert str(tmp_path) in seen.seen
+def test_cublas_of_the_pipeline_that_is_missing_is_a_model_error(tmp_path: Path) -> None:
+    package = tmp_path / "Emilia"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("API_VERSION = 1\nclass ModelMissing(Exception): ...\n")
+    (package / "models" / "__init__.py").touch()
+    body = "import Emilia\ndef load_cublas():\n    raise Emilia.ModelMissing('no libcublas')\n"
+    (package / "models" / "cublas.py").write_text(body)
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "Emilia"}
+    try:
+        with pytest.raises(ModelError, match="no libcublas"):
+            emilia.load_cublas(ProcessSettings(emilia_path=str(package)))
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "Emilia"]:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 def test_only_what_was_imported_is_looked_at(tmp_path: Path) -> None:
     probed = {"torch": Facts("2.13.0", cuda="13.0", gpus=1), "onnxruntime": Facts(error="OSError: …")}
-    assert [one.check for one in gpu.libraries(probed, [], driver(tmp_path))] == ["torch on the GPU"]
+    assert [one.check for one in gpu.libraries(probed, [], str, driver(tmp_path))] == ["torch on the GPU"]
     probed["onnxruntime"] = Facts("1.31.1", providers=CUDA, cuda="12.8")
-    seen = gpu.libraries(probed, ["onnxruntime-gpu"], driver(tmp_path / "other"))
+    seen = gpu.libraries(probed, ["onnxruntime-gpu"], str, driver(tmp_path / "other"))
     assert [one.ok for one in seen] == [True, False]
 
 

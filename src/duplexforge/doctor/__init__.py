@@ -23,6 +23,7 @@ from duplexforge.doctor import gpu, packages, paths, weights
 from duplexforge.doctor.finding import Finding as Finding
 from duplexforge.doctor.probe import probe
 from duplexforge.errors import DuplexforgeError
+from duplexforge.processing import emilia
 
 
 def run(store: str | None, *, as_json: bool = False) -> int:
@@ -97,7 +98,9 @@ def _processing(settings: ProcessSettings) -> Iterator[Finding]:
     findings = [there, *packages.of_engines(preset, probed, gpu=used)]
     if used:
         names = {found.metadata["Name"].lower() for found in distributions()}
-        findings += gpu.libraries(probed, names & {"onnxruntime", "onnxruntime-gpu"})
+        findings += gpu.libraries(
+            probed, names & {"onnxruntime", "onnxruntime-gpu"}, lambda: emilia.load_cublas(settings)
+        )
     try:
         findings += weights.of_preset(settings)
     except DuplexforgeError as error:
@@ -108,8 +111,6 @@ def _processing(settings: ProcessSettings) -> Iterator[Finding]:
 
 
 def _pipeline(settings: ProcessSettings) -> Finding:
-    from duplexforge.processing import emilia
-
     check = f"pipeline: {settings.emilia_preset}"
     try:
         pipeline = emilia.load_pipeline(settings)

@@ -6,17 +6,15 @@ loads cuBLAS of CUDA 12 by name. A library that cannot be found makes onnxruntim
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from duplexforge.doctor.finding import Finding
 from duplexforge.doctor.probe import Facts
+from duplexforge.errors import ModelError
 
 DRIVER = Path("/proc/driver/nvidia")
-CUBLAS = ("libcublasLt.so.12", "libcublas.so.12")
 _CUDA = "CUDAExecutionProvider"
 _SWAP = (
     "pip uninstall -y onnxruntime, then pip install --force-reinstall --no-deps -c requirements.txt onnxruntime-gpu: "
@@ -88,35 +86,27 @@ def onnxruntime(facts: Facts, torch_cuda: str, installed: Iterable[str]) -> Find
     return Finding(check, True, f"onnxruntime {facts.version}, CUDA {facts.cuda or 'unknown'}")
 
 
-def cublas(folders: Sequence[Path], load: Callable[[str], object] = ctypes.CDLL) -> Finding:
-    """Whether ctranslate2 will find CUDA 12's cuBLAS, in one of ``folders`` or where the dynamic loader looks."""
-    for name in CUBLAS:
-        places = [str(folder / name) for folder in folders if (folder / name).is_file()]
-        try:
-            load(places[0] if places else name)
-        except OSError as error:
-            cure = "pip install -c requirements.txt nvidia-cublas-cu12 (or put CUDA 12's libraries on LD_LIBRARY_PATH)"
-            return Finding("cuBLAS for ctranslate2", False, f"{name} cannot be loaded: {error}", cure)
-    return Finding("cuBLAS for ctranslate2", True, f"{CUBLAS[-1]}, {places[0] if places else 'of the system'}")
-
-
-def cublas_folders() -> list[Path]:
-    """Where nvidia-cublas-cu12 puts its libraries."""
+def cublas(load: Callable[[], str]) -> Finding:
+    """Whether ctranslate2 will find CUDA 12's cuBLAS; ``load`` loads it as the recogniser does and says from where."""
     try:
-        spec = find_spec("nvidia.cublas")
-    except ModuleNotFoundError:
-        return []
-    return [Path(folder) / "lib" for folder in (spec.submodule_search_locations or [])] if spec else []
+        return Finding("cuBLAS for ctranslate2", True, load())
+    except ModelError as error:
+        cure = "pip install -c requirements.txt nvidia-cublas-cu12 (or put CUDA 12's libraries on LD_LIBRARY_PATH)"
+        return Finding("cuBLAS for ctranslate2", False, str(error), cure)
 
 
-def libraries(probed: Mapping[str, Facts], installed: Iterable[str], driver: Path = DRIVER) -> list[Finding]:
-    """The findings for every library of ``probed`` that was imported and wants CUDA."""
+def libraries(
+    probed: Mapping[str, Facts], installed: Iterable[str], load_cublas: Callable[[], str], driver: Path = DRIVER
+) -> list[Finding]:
+    """The findings for every library of ``probed`` that was imported and wants CUDA; ``load_cublas`` as for
+    :func:`cublas`.
+    """
     there = {name: facts for name, facts in probed.items() if not facts.missing and not facts.error}
     findings = [torch(there["torch"], driver)] if "torch" in there else []
     if "onnxruntime" in there:
         findings.append(onnxruntime(there["onnxruntime"], there.get("torch", Facts()).cuda, installed))
     if "ctranslate2" in there:
-        findings.append(cublas(cublas_folders()))
+        findings.append(cublas(load_cublas))
     return findings
 
 

@@ -6,6 +6,7 @@ as the package ``Emilia`` without touching ``sys.path``, and refused when it spe
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -89,3 +90,12 @@ def load_pipeline(settings: ProcessSettings, device: str = "cpu") -> Pipeline:
     except emilia.BadConfig as error:
         raise ConfigError(str(error)) from error
     return pipeline
+
+
+def load_cublas(settings: ProcessSettings) -> str:
+    """Load CUDA 12's cuBLAS as the recogniser does; where it was found. ModelError when it is nowhere."""
+    emilia = package(settings)
+    try:
+        return str(importlib.import_module("Emilia.models.cublas").load_cublas())
+    except emilia.ModelMissing as error:
+        raise ModelError(str(error)) from error

@@ -31,12 +31,8 @@ def powers(waveforms: torch.Tensor, edges: list[float]) -> torch.Tensor:
     return torch.stack([spectrum[..., band].sum(dim=-1) for band in bands], dim=-1)
 
 
-class BandSegmentation(Model):
-    """Powerset of three speakers, two at once: the log probabilities (batch, frames, 7) say 0 or -20."""
-
-    def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options)
-        self.loud = torch.nn.Parameter(torch.tensor(LOUD))
+class Framed(Model):
+    """A model that looks at windows of WINDOW samples, one every HOP, as pyannote asks about it."""
 
     def num_frames(self, num_samples: int) -> int:
         return 1 + (num_samples - WINDOW) // HOP
@@ -46,6 +42,14 @@ class BandSegmentation(Model):
 
     def receptive_field_center(self, frame: int = 0) -> int:
         return WINDOW // 2 + frame * HOP
+
+
+class BandSegmentation(Framed):
+    """Powerset of three speakers, two at once: the log probabilities (batch, frames, 7) say 0 or -20."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self.loud = torch.nn.Parameter(torch.tensor(LOUD))
 
     @property
     def dimension(self) -> int:
@@ -62,21 +66,12 @@ class BandSegmentation(Model):
         return -20.0 * (1 - torch.nn.functional.one_hot(kind, 7).float())
 
 
-class BandEmbedding(Model):
+class BandEmbedding(Framed):
     """Eight numbers: the square roots of the powers of eight bands over the weighted frames."""
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)
         self.edges = torch.nn.Parameter(torch.tensor(EDGES))
-
-    def num_frames(self, num_samples: int) -> int:
-        return 1 + (num_samples - WINDOW) // HOP
-
-    def receptive_field_size(self, num_frames: int = 1) -> int:
-        return WINDOW + (num_frames - 1) * HOP
-
-    def receptive_field_center(self, frame: int = 0) -> int:
-        return WINDOW // 2 + frame * HOP
 
     @property
     def dimension(self) -> int:

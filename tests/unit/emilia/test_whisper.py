@@ -25,9 +25,8 @@ from hypothesis import strategies as st
 from Emilia.config import load_config
 from Emilia.doubts import compression_ratio
 from Emilia.errors import BadConfig, DeviceLost, ModelMissing
-from Emilia.models import cublas
 from Emilia.models import whisper as engine
-from Emilia.models.cublas import load_cublas
+from Emilia.models.cublas import LIBRARIES, load_cublas
 from Emilia.models.whisper import Whisper, locate
 from Emilia.models.whisper_mel import LogMel, cut, frames_of, lengths, shortest
 from Emilia.models.whisper_words import words_of
@@ -402,25 +401,30 @@ def test_a_broken_context_ends_the_process(folder: Path) -> None:
         read(whisper, CLIPS, "en")
 
 
-def test_cublas_of_the_wheel_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cublas_of_the_wheel_comes_first(tmp_path: Path) -> None:
     """cuBLAS needs its light part loaded before it; both lie in the wheel's folder."""
-    (tmp_path / "lib").mkdir()
-    for name in ("libcublas.so.12", "libcublasLt.so.12"):
-        (tmp_path / "lib" / name).touch()
-    opened: list[str] = []
-    monkeypatch.setattr(cublas, "find_spec", lambda _: SimpleNamespace(submodule_search_locations=[str(tmp_path)]))
-    monkeypatch.setattr(ctypes, "CDLL", lambda path, mode: opened.append(str(path)))
-    load_cublas()
-    assert opened == [str(tmp_path / "lib" / name) for name in ("libcublasLt.so.12", "libcublas.so.12")]
+    asked: list[str] = []
+    assert load_cublas([tmp_path], asked.append) == "libcublas.so.12"
+    assert asked == list(LIBRARIES) == ["libcublasLt.so.12", "libcublas.so.12"]
+    for name in LIBRARIES:
+        (tmp_path / name).touch()
+    assert load_cublas([tmp_path], asked.append) == str(tmp_path / "libcublas.so.12")
+    assert asked[2:] == [str(tmp_path / name) for name in LIBRARIES]
 
 
-def test_cublas_that_is_nowhere_names_the_cure(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    def fail(path: str, mode: int) -> None:
-        raise OSError(f"{path}: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", fail)
+def test_cublas_that_is_nowhere_or_no_library_names_the_cure(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match=r"libcublasLt\.so\.12 .*nvidia-cublas-cu12"):
-        load_cublas()
+        load_cublas([], lambda name: ctypes.CDLL(f"{name}.is.not.on.this.machine"))
+    (tmp_path / "libcublasLt.so.12").write_bytes(b"not a library")
+    with pytest.raises(ModelMissing, match=str(tmp_path)):
+        load_cublas([tmp_path])
+
+
+def test_on_a_gpu_cublas_comes_before_the_model(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def nowhere() -> str:
+        raise ModelMissing("libcublas.so.12", "install nvidia-cublas-cu12.")
+
+    monkeypatch.setattr("Emilia.models.whisper.load_cublas", nowhere)
     whisper = Whisper(load_config(None, overrides={"transcribe.whisper_model": str(folder)}))
     with pytest.raises(ModelMissing, match="nvidia-cublas-cu12"):
         whisper.load("cuda:1")
