@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile as sf
 
+from duplexforge.config import StoreSettings, child_environment
+from duplexforge.records import Manifest
+from duplexforge.storage import open_store
 from tests.unit.emilia import synth, tiny_mdx, tiny_pyannote, tiny_whisper
 
 pytestmark = pytest.mark.heavy
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("one", "two", "three")
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +133,51 @@ def test_missing_weights_are_named_with_the_cure(talk: Path, tmp_path: Path) -> 
     assert "UVR-MDX-NET-Inst_HQ_3.onnx" in done.stderr
     assert "cache_models.py" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Emilia package with weights where ``cache_models.py`` puts them; the network takes a tenth for music."""
+    folder = tmp_path_factory.mktemp("package") / "Emilia"
+    weights = ("*.onnx", "speaker-diarization-*", "faster-whisper-*", "models.lock.json")
+    shutil.copytree(ROOT / "Emilia", folder, ignore=shutil.ignore_patterns("__pycache__", *weights))
+    models = folder / "models"
+    tiny_mdx.scaled(models / "UVR-MDX-NET-Inst_HQ_3.onnx", np.full((1, 1, 1, 1), 0.1, np.float32))
+    tiny_pyannote.write_bands(models / "speaker-diarization-3.1")
+    tiny_whisper.write(models / "faster-whisper-medium")
+    return folder
+
+
+def test_the_role_works_on_several_episodes_at_once(talk: Path, package: Path, tmp_path: Path) -> None:
+    store = open_store(StoreSettings(store_url=f"file://{tmp_path}/store"))
+    for name in NAMES:
+        store.upload(talk, f"raw_audio/en/s/{name}.wav")
+    variables = {
+        "STORE_URL": store.url,
+        "EMILIA_PATH": str(package),
+        "EMILIA_PRESET": "emilia",
+        "EPISODES_AT_ONCE": "3",
+        "ASR_LANGUAGE": "en",
+    }
+    for arguments in (["seed", "process"], ["process", "--drain"]):
+        command = [sys.executable, "-m", "duplexforge", *arguments]
+        done = subprocess.run(command, env=child_environment(**variables), capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stderr
+    manifests = [Manifest.model_validate_json(store.get(f"processed/en/{name}/manifest.json")) for name in NAMES]
+    first = manifests[0]
+    assert {entry.name for entry in first.files} >= {"all_segments.json", "speakers.json", "words.json"}
+    assert list(first.seconds) == [
+        "standardize", "separate", "diarize", "segment", "transcribe", "score", "export"
+    ]  # fmt: skip
+    for manifest in manifests:
+        assert manifest.outcome == "ok"
+        assert manifest.facts["real_time_factor"] > 0
+        assert 0 <= manifest.facts["asr_padding_waste"] < 1
+        assert manifest.facts["asr_encoder_passes"] == 1.0
+        assert manifest.facts["overlap_ratio"] >= 1.0
+        assert set(manifest.models) == set(first.models) >= {"mdx", "whisper", "pyannote-segmentation"}
+        # The same audio side by side: the same findings, whatever shared a batch with them.
+        assert [entry.size for entry in manifest.files if entry.name.endswith(".mp3")] == [
+            entry.size for entry in first.files if entry.name.endswith(".mp3")
+        ]
+        assert (manifest.flags, manifest.hours) == (first.flags, first.hours)
