@@ -3,7 +3,7 @@
     python benchmarks/pipeline_gpu.py [--episodes N] [--minutes M] [--json]
     python benchmarks/pipeline_gpu.py --rehearse      # tiny networks on the CPU: that the program works, no figure
 
-Wants a CUDA GPU and the extras `emilia`, `gpu`, `bench`. Separation is an MDX-Net (TFC-TDF U-Net, 16.7 M parameters,
+Wants a CUDA GPU and the extras `emilia`, `gpu`, `heavy`. Separation is an MDX-Net (TFC-TDF U-Net, 16.7 M parameters,
 758.9 GFLOP a window of 5.78 s, twice for the denoising), recognition a Whisper medium, diarization pyannote's PyanNet and
 WeSpeaker's ResNet34, all random; DNSMOS and Silero are the real ones. Random weights cost what trained ones cost, except
 where a network decides how long it runs: the recogniser is made to say as many tokens as twelve seconds of speech have,
