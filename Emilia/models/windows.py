@@ -60,15 +60,19 @@ def overlapping(spans: Sequence[tuple[int, int]], total: int, grid: Grid, fade: 
     the mix. Over a whole recording there are ``1 + ceil((total - usable) / (usable - fade))`` of them.
     """
     step = grid.usable - fade
+
+    def full(at: int) -> int:
+        # What follows the first `step` of a window is faded out already, unless the recording ends there.
+        return at + step if at + grid.usable < total else total
+
     starts: list[int] = []
     for begin, end in spans:
         begin, end = max(0, begin - fade), min(end, total)
         if begin >= end:
             continue
-        if not starts or begin > starts[-1] + step:
+        if not starts or begin > full(starts[-1]):
             starts.append(begin)
-        # What follows the last window's `step` is faded out already, unless the recording ends there.
-        while starts[-1] + (step if starts[-1] + grid.usable < total else grid.usable) < end:
+        while full(starts[-1]) < end:
             starts.append(starts[-1] + step)
     return [Window(at, 0, total, at, min(at + grid.usable, total)) for at in starts]
 
