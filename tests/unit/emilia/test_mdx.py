@@ -414,12 +414,14 @@ def test_other_shapes_and_stems_are_refused(tmp_path: Path, identity: Path) -> N
         loaded(Path("UVR-MDX-NET-Inst_HQ_3.onnx"))
 
 
-def test_the_model_is_named_by_its_hash_and_freed(identity: Path) -> None:
+def test_the_model_is_named_by_its_hash_and_freed(identity: Path, tmp_path: Path) -> None:
     net = loaded(identity)
     assert net.models["mdx"].startswith("sha256:")
     net.close()
     with pytest.raises(AttributeError):
         net.separate(
-            Recording(Path(), "", Path(), Path(), wave=Waveform(identity, 24000, 1), narrow=Waveform(identity, 1, 1)),
+            Recording(
+                Path(), "", tmp_path, tmp_path, wave=Waveform(identity, 24000, 1), narrow=Waveform(identity, 1, 1)
+            ),
             hush,
         )
