@@ -1,4 +1,4 @@
-"""Arithmetic on stretches of time: union, intersection, gaps, and the hours of an episode.
+"""Arithmetic on stretches of time: union, what lies between two times, and the hours of an episode.
 
 Lists of spans are in time order. Hours are counted in whole milliseconds, so that their parts sum to the whole.
 """
@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from Emilia.recording import Segment, Span
 
-__all__ = ["clip", "hours", "intersect", "union"]
+__all__ = ["clip", "hours", "union"]
 
 # Parts of 2**-22 hour (0.86 ms) are exact in binary floating point: sums over any number of episodes stay exact too.
 _PARTS = 2**22
@@ -27,21 +27,6 @@ def union(spans: Iterable[Span], gap: float = 0.0) -> list[Span]:
         elif span.end > span.start:
             merged.append(Span(span.start, span.end))
     return merged
-
-
-def intersect(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
-    """What both lists cover; each must be free of overlaps within itself."""
-    found: list[Span] = []
-    i = j = 0
-    while i < len(left) and j < len(right):
-        start, end = max(left[i].start, right[j].start), min(left[i].end, right[j].end)
-        if end > start:
-            found.append(Span(start, end))
-        if left[i].end < right[j].end:
-            i += 1
-        else:
-            j += 1
-    return found
 
 
 def clip(spans: Sequence[Span], start: float, end: float) -> list[Span]:

@@ -28,8 +28,7 @@ NAMES = ("one", "two", "three")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A man and a woman, four turns."""
     path = tmp_path_factory.mktemp("talk") / "talk.wav"
-    man, woman = synth.MAN, synth.WOMAN
-    sf.write(path, synth.dialogue([(man, 3.5), (woman, 3.0), (man, 2.0), (woman, 1.0)]), synth.RATE)
+    sf.write(path, synth.talk(), synth.RATE)
     return path
 
 

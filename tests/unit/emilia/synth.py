@@ -76,3 +76,8 @@ def dialogue(turns: list[tuple[Throat, float]], pause: float = 0.5) -> npt.NDArr
     for seed, (throat, seconds) in enumerate(turns):
         parts += [speech(seconds, throat, seed), silence(pause, seed)]
     return np.concatenate(parts)
+
+
+def talk() -> npt.NDArray[np.float32]:
+    """A man and a woman, four turns, 12 seconds."""
+    return dialogue([(MAN, 3.5), (WOMAN, 3.0), (MAN, 2.0), (WOMAN, 1.0)])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from Emilia.config import load_config
 from Emilia.merging import merge, padded, pieces, pieces_published, split, united
 from Emilia.recording import Span, Turn
-from Emilia.spans import clip, intersect, union
+from Emilia.spans import clip, union
+from tests.unit.emilia.intersection import intersect
 
 OPTIONS = load_config(None).segment
 LIMIT = OPTIONS.max_seconds

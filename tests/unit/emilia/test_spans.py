@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from Emilia.recording import Segment, Span
-from Emilia.spans import clip, hours, intersect, union
+from Emilia.spans import clip, hours, union
+from tests.unit.emilia.intersection import intersect
 
 SPANS = st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000)), max_size=12).map(
     lambda pairs: [Span(a / 1000, (a + b) / 1000) for a, b in pairs]
