@@ -14,7 +14,9 @@ import typer
 
 from duplexforge import __version__
 from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, open_site, show
+from duplexforge.cli_publish import COMMANDS as PUBLISHING
 from duplexforge.cli_queue import queue_app
+from duplexforge.cli_seed import seed_app
 from duplexforge.errors import DuplexforgeError
 
 app = typer.Typer(
@@ -25,9 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-seed_app = typer.Typer(help="Put work into a queue; what is known already is not put twice.", no_args_is_help=True)
 app.add_typer(seed_app, name="seed")
 app.add_typer(queue_app, name="queue")
+for command in PUBLISHING:
+    app.command()(command)
 
 
 def main() -> None:
@@ -105,55 +108,6 @@ def demo(
     raise typer.Exit(demonstration.run(out, as_json=json))
 
 
-# -- seeding -----------------------------------------------------------------------------------------------------------
-
-
-@seed_app.command("download")
-def seed_download(
-    sources: Annotated[list[str], typer.Argument(help="URLs, an RSS feed, a list, files, folders or globs.")],
-    language: Language = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the sources that do not say it themselves.")] = None,
-    store: Store = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Read SOURCES and queue what is new for the download role."""
-    from duplexforge.downloading import plan
-
-    site = open_site("seed", store)
-    defaults = plan.Defaults(language=language, licence=licence)
-    report = plan.seed(site.queue("download"), sources, defaults=defaults, dry_run=dry_run)
-    show(json, report.to_json(), report.to_text())
-
-
-@seed_app.command("process")
-def seed_process(store: Store = None, dry_run: DryRun = False, json: Json = False) -> None:
-    """Queue every downloaded episode that was not processed yet."""
-    from duplexforge.processing.plan import seed_processing
-
-    site = open_site("seed", store)
-    report = seed_processing(site.store, site.layout, site.queue("processing"), dry_run=dry_run)
-    show(json, report.to_json(), report.to_text())
-
-
-@seed_app.command("upload")
-def seed_upload(
-    store: Store = None,
-    keep_partial: Annotated[bool, typer.Option(help="Leave the last batch of a language until it is full.")] = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Group processed episodes into batches and queue them for the upload role."""
-    from duplexforge.config import UploadSettings
-    from duplexforge.uploading.plan import seed_uploads
-
-    site = open_site("seed", store)
-    size = site.settings[UploadSettings].shard_bytes
-    queue = site.queue("upload")
-    report = seed_uploads(site.store, site.layout, queue, shard_bytes=size, flush=not keep_partial, dry_run=dry_run)
-    show(json, report.to_json(), report.to_text())
-
-
 # -- roles -------------------------------------------------------------------------------------------------------------
 
 
@@ -212,20 +166,6 @@ def report(
     site = open_site("status", store, probe=False)
     page.build(site.store, site.layout, site.queues(), path, title="duplexforge report")
     print(path)
-
-
-@app.command()
-def verify(
-    folder: Annotated[Path | None, typer.Argument(help="The published folder, instead of PUBLISH_DIR.")] = None,
-    store: Store = None,
-    repair: Annotated[list[str] | None, typer.Option(help="Build this batch again (en-000007) and replace it.")] = None,
-    json: Json = False,
-) -> None:
-    """Compare the published data set with the ledger and the manifests, sample by sample; 65 when something is wrong."""
-    from duplexforge import local
-
-    site = open_site("upload", store, probe=False, publish_dir=str(folder) if folder else None)
-    raise typer.Exit(local.verify(site, repair or [], as_json=json))
 
 
 @app.command()

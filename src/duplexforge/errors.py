@@ -8,7 +8,9 @@
     ├── InputError                   65            permanent   the input is to blame: corrupt audio, gone video, bad task body
     ├── ModelError                   69            halt        a model is missing or gated on this machine
     ├── RetryLater                   75            later       nothing wrong with the task: throttled, network, hub
-    │   └── StoreError               75            later       the object store did not answer as it should
+    │   ├── StoreError               75            later       the object store did not answer as it should
+    │   └── Throttled                75            wait        asked to come back later: the task goes back uncounted
+    ├── SiteBroken                   75            halt        what reads a site is broken for everybody: update it
     ├── DeviceLost                   75            broken      the GPU context is beyond repair: this process must end
     ├── LeaseLost                    75            abandon     another worker holds the task now
     └── Preempted                    0             release     this worker was asked to stop
@@ -26,6 +28,7 @@ class Retry(Enum):
 
     PERMANENT = "permanent"
     LATER = "later"
+    WAIT = "wait"
     HALT = "halt"
     BROKEN = "broken"
     ABANDON = "abandon"
@@ -90,6 +93,21 @@ class StoreError(RetryLater):
     """The object store failed or refused; ``reason`` tells access from outage."""
 
     default_reason = "store"
+
+
+class Throttled(RetryLater):
+    """The other side wants fewer requests: nobody's failure, so the task goes back uncounted for ``after`` seconds."""
+
+    retry = Retry.WAIT
+    default_reason = "throttled"
+
+
+class SiteBroken(DuplexforgeError):
+    """What reads a site fails on one item after the other: no item is to blame, and going on would only burn them."""
+
+    retry = Retry.HALT
+    exit_code = 75
+    default_reason = "extractor"
 
 
 class DeviceLost(DuplexforgeError):

@@ -93,6 +93,22 @@ class Layout:
         """What a stopped attempt leaves to the next; ``content`` names what it was made of. No part of the queue."""
         return f"{self.tasks}{stage}_checkpoints/{safe_name(task)}.{safe_name(content)}.json"
 
+    def pacing(self, egress: str) -> str:
+        """What all pods behind one egress address have agreed on: budgets and pauses of sites."""
+        return f"{self.tasks}pacing/{safe_name(egress)}.json"
+
+    def opt_out(self) -> str:
+        """The list of those who do not want to be in the data set: one id, address or host a line."""
+        return f"{self.tasks}opt_out.txt"
+
+    def purged(self, episode: str) -> str:
+        """The record that an episode was taken out of the data set, and must not come back."""
+        return f"{self.tasks}purged/{safe_name(episode)}.json"
+
+    def committer(self, target: str) -> str:
+        """The lease of the one uploader that may commit to a data set; ``target`` names it safely."""
+        return f"{self.tasks}upload_committer/{safe_name(target)}"
+
     def queue_prefix(self, stage: str, state: str) -> str:
         """The prefix of one state of one queue; ``state`` is todo, in_progress, completed or failed."""
         return f"{self.tasks}{stage}_{state}/"

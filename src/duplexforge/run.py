@@ -43,6 +43,9 @@ def settings_for(plan: Plan, **flags: Any) -> Settings:
         _defaults={**_DEFAULTS, "publish_dir": str(plan.out / "dataset")},
         store_url=f"file://{plan.out.absolute()}",
         allow_file_urls=True,
+        # What stands in the environment for the cluster is not for this machine.
+        aws_queue_download="",
+        sqs_queue_url="",
         workers_per_gpu=plan.workers,
         **flags,
     )

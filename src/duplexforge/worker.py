@@ -33,6 +33,8 @@ K = TypeVar("K", bound=Task)
 _IDLE_WAIT = 1.0
 # How soon the loop sees a request to stop.
 _STOP_LOOK = 0.05
+# A task that was sent away this often counts as failed: a site that never has time for it will not have it today.
+_MOST_WAITS = 50
 # How long the other lanes may take to hand back their tasks once this process must end.
 _LANE_GRACE = 20.0
 
@@ -225,6 +227,9 @@ class Worker(Generic[K]):
             lease.release()
             word = "released"
         elif rule is Retry.ABANDON:
+            word = "released"
+        elif rule is Retry.WAIT and lease.attempt < _MOST_WAITS:
+            lease.release(after=getattr(error, "after", None) or self.settings.retry_seconds)
             word = "released"
         elif rule is Retry.HALT:
             lease.release()

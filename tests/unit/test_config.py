@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import AliasChoices
 
 from duplexforge import config
-from duplexforge.config import GROUPS, AliasChoices, DownloadSettings, QueueSettings, StoreSettings, UploadSettings
+from duplexforge.config import GROUPS, DownloadSettings, QueueSettings, StoreSettings, UploadSettings
 from duplexforge.errors import ConfigError
 
 

@@ -1,0 +1,40 @@
+"""Settings: frozen groups read once, at the edge, from flags, the environment, ``.env``, a TOML file and defaults.
+
+This package is the only place that touches the process environment. Field names are the lower-case variable names; where
+a second spelling exists both work. :func:`load` gives a role the groups it needs.
+"""
+
+from __future__ import annotations
+
+from duplexforge.config.environment import VISIBLE_GPUS, child_environment, quiet_libraries, visible_gpus
+from duplexforge.config.group import CONFIG_FILE, Group
+from duplexforge.config.groups import (
+    GROUPS,
+    DownloadSettings,
+    ProcessSettings,
+    QueueSettings,
+    SqsSettings,
+    StoreSettings,
+    UploadSettings,
+)
+from duplexforge.config.load import Settings, environment_of, load, variables
+
+__all__ = [
+    "CONFIG_FILE",
+    "GROUPS",
+    "VISIBLE_GPUS",
+    "DownloadSettings",
+    "Group",
+    "ProcessSettings",
+    "QueueSettings",
+    "Settings",
+    "SqsSettings",
+    "StoreSettings",
+    "UploadSettings",
+    "child_environment",
+    "environment_of",
+    "load",
+    "quiet_libraries",
+    "variables",
+    "visible_gpus",
+]
