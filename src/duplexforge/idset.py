@@ -23,6 +23,8 @@ class IdSet:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             self._file.execute(f"PRAGMA {pragma}")
         self._file.execute("CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        # One transaction that is never committed: else every id would be written out by itself.
+        self._file.execute("BEGIN")
         self.update(ids)
 
     def add(self, name: str) -> bool:
