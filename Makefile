@@ -15,7 +15,7 @@ test: $(VENV)/.test  ## everything that needs no system package, under ten minut
 	$(BIN)/python -m pip check
 	$(PYTEST) -m "not slow and not system and not heavy"
 
-test-all: $(VENV)/.emilia  ## the slow tests and those that want torch or system packages (installs Debian's ffmpeg when it can)
+test-all: $(VENV)/.emilia .venv-localstack/.ready  ## the slow tests and those that want torch or system packages (installs Debian's ffmpeg when it can)
 	$(BIN)/python -m pip check
 	sh tests/system-packages.sh
 	$(PYTEST) -m "slow or system or heavy"
@@ -33,7 +33,7 @@ bench-%: $(VENV)/.emilia  ## one program of benchmarks/, such as bench-overlap; 
 	$(BIN)/python benchmarks/$*.py
 
 clean:
-	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-localstack demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,12 @@ $(VENV)/.lite: $(VENV)/bin/python pyproject.toml requirements.txt
 
 $(VENV)/.test: $(VENV)/.lite
 	$(PIP) -e '.[lite,test]'
+	touch $@
+
+# S3 and SQS as an implementation that nobody here wrote; its requirements do not go with the product's.
+.venv-localstack/.ready: tests/localstack-requirements.txt
+	$(PYTHON) -m venv .venv-localstack
+	.venv-localstack/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 # torch first and by itself: whatever comes after must find it, or it would bring a CUDA build.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from Emilia.recording import Asr, Recording, Segment, Span, Turn, Word
+from Emilia.recording import Asr, Event, Recording, Segment, Span, Turn, Word
 
 __all__ = ["Checkpoints", "capture", "restore"]
 
@@ -43,6 +43,7 @@ def capture(recording: Recording, after: str, identity: Mapping[str, object]) ->
         "voiced": recording.voiced,
         "turns": recording.turns,
         "voices": recording.voices,
+        "events": recording.events,
         "segments": None if recording.segments is None else [asdict(segment) for segment in recording.segments],
         "facts": recording.facts,
     }
@@ -58,12 +59,14 @@ def restore(recording: Recording, content: bytes | None, identity: Mapping[str, 
         segments = found["segments"] and [_segment(row) for row in found["segments"]]
         voiced = found["voiced"] and [Span(*span) for span in found["voiced"]]
         turns = found["turns"] and [Turn(*turn) for turn in found["turns"]]
+        heard = found.get("events")
+        events = None if heard is None else [Event(*event) for event in heard]
         after, outcome, facts, voices = (found[name] for name in ("after", "outcome", "facts", "voices"))
     except (ValueError, KeyError, TypeError):
         # Written by another version or cut short: doing the work again is always right.
         return None
     recording.segments, recording.voiced, recording.turns = segments, voiced, turns
-    recording.outcome, recording.facts, recording.voices = outcome, facts, voices
+    recording.outcome, recording.facts, recording.voices, recording.events = outcome, facts, voices, events
     return str(after)
 
 

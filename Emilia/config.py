@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 from Emilia.errors import BadConfig
 from Emilia.options import (
     DiarizeOptions,
+    EventsOptions,
     ExportOptions,
     MdxOptions,
     OnnxOptions,
@@ -37,6 +38,7 @@ _ITEMS: Mapping[Any, type] = {tuple[str, ...]: str, tuple[float, ...]: float}
 # Where and how fast, never what: these options do not enter the hash.
 _HOW = {
     "pipeline": ("episodes",),
+    "events": ("device", "batch"),
     "separate": ("device",),
     "mdx": ("batch",),
     "onnx": ("memory_gb", "memory_share"),
@@ -53,6 +55,7 @@ class Config:
     preset: str
     pipeline: PipelineOptions
     standardize: StandardizeOptions
+    events: EventsOptions
     separate: SeparateOptions
     mdx: MdxOptions
     onnx: OnnxOptions
@@ -72,6 +75,10 @@ class Config:
         for section, names in _HOW.items():
             for name in names:
                 del values[section][name]
+        if self.events.engine == "none":
+            # As if the stage did not exist: deployments from before it keep their hash, and with it their prefix.
+            del values["events"]
+            values["pipeline"]["order"] = [name for name in self.pipeline.order if name != "events"]
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

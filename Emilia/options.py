@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "DiarizeOptions",
+    "EventsOptions",
     "ExportOptions",
     "MdxOptions",
     "OnnxOptions",
@@ -54,6 +55,25 @@ class StandardizeOptions:
     peak_share: float
     min_seconds: float
     max_hours: float
+
+
+@dataclass(frozen=True)
+class EventsOptions:
+    """What else is heard: laughter, applause, music. ``engine`` ``none`` does not listen.
+
+    ``folder`` holds the network as published, ``device`` (empty: the pipeline's) is where it runs. Every ``hop`` seconds
+    are told by a window of ``window`` seconds around them; a class is heard from the probability ``threshold`` on, and
+    the same event is one where at most ``gap`` seconds lie between. ``batch`` windows go in a call.
+    """
+
+    engine: str
+    device: str
+    folder: str
+    window: float
+    hop: float
+    threshold: float
+    gap: float
+    batch: int
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class Pipeline:
 
     def _result(self, recording: Recording, seconds: dict[str, float]) -> Result:
         segments = recording.segments or []
-        files.write(recording.out, segments, recording.voices)
+        files.write(recording.out, segments, recording.voices, recording.events)
         facts = {**recording.facts, "engines": {stage.name: stage.engine for stage in self.stages}}
         if recording.duration:
             facts["real_time_factor"] = round(sum(seconds.values()) / recording.duration, 4)
@@ -215,7 +215,7 @@ class _Run:
         return seconds
 
     def _save(self, stage: Stage, seconds: float) -> None:
-        if self._checkpoints is None or _AUDIO & set(stage.adds) or "files" in stage.adds:
+        if self._checkpoints is None or not stage.adds or _AUDIO & set(stage.adds) or "files" in stage.adds:
             return
         self._unsaved += seconds
         if self._unsaved >= self._checkpoints.every:

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Asr", "Audio", "Recording", "Segment", "Span", "Turn", "Waveform", "WaveformWriter", "Word", "ms"]
+__all__ = ["Asr", "Audio", "Event", "Recording", "Segment", "Span", "Turn", "Waveform", "WaveformWriter", "Word", "ms"]
 
 Audio = npt.NDArray[np.float32]
 
@@ -54,6 +54,20 @@ class Word(NamedTuple):
     end: float
     text: str
     probability: float
+
+
+class Event(NamedTuple):
+    """A sound that is no speech, from ``start`` to ``end`` (seconds).
+
+    ``event`` is our word (``laughter``, ``applause``, …), ``label`` the network's own name of the class that was heard
+    best, ``score`` its highest probability (0..1).
+    """
+
+    event: str
+    label: str
+    start: float
+    end: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -209,7 +223,8 @@ class Recording:
     A stage reads the fields in its ``needs`` and fills those in its ``adds``. ``wave`` is the audio that is
     published, ``narrow`` the same at 16 kHz for the models; ``voiced`` is where anybody speaks, ``turns`` who speaks
     when; ``separated`` is where the voice was separated from other sound (None: nowhere was it tried) and ``voices``
-    an embedding of each speaker, by the name in ``turns``. A stage that finds nothing left to do sets ``outcome`` to
+    an embedding of each speaker, by the name in ``turns``; ``events`` is what else was heard (None: nobody listened).
+    A stage that finds nothing left to do sets ``outcome`` to
     something other than ``ok`` and the later stages are not run.
     """
 
@@ -226,6 +241,7 @@ class Recording:
     voiced: list[Span] | None = None
     turns: list[Turn] | None = None
     voices: dict[str, list[float]] = field(default_factory=dict)
+    events: list[Event] | None = None
     segments: list[Segment] | None = None
     files: list[Path] | None = None
     facts: dict[str, object] = field(default_factory=dict)

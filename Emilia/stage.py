@@ -22,6 +22,7 @@ Progress = Callable[[float], None]
 
 STAGES: Mapping[str, str] = {
     "standardize": "Emilia.stages.standardize:Standardize",
+    "events": "Emilia.stages.events:Events",
     "separate": "Emilia.stages.separate:Separate",
     "diarize": "Emilia.stages.diarize:Diarize",
     "segment": "Emilia.stages.segment:Segmentation",

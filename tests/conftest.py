@@ -8,6 +8,7 @@ import pytest
 
 from duplexforge import log
 from tests.servers.s3_client import Process, S3Server
+from tests.servers.sqs_client import SqsServer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,3 +29,29 @@ def moto_server() -> Iterator[S3Server]:
     """moto's S3: an independent implementation, for shape only."""
     with Process("tests.servers.moto") as process:
         yield S3Server(process.url)
+
+
+@pytest.fixture(scope="session")
+def moto_sqs(moto_server: S3Server) -> SqsServer:
+    """moto's SQS: an independent implementation. It never delivers twice by itself."""
+    return SqsServer(moto_server.url)
+
+
+@pytest.fixture(scope="session")
+def sqs_server() -> Iterator[SqsServer]:
+    """Our SQS server: with a clock to turn, and faults."""
+    with Process("tests.servers.sqs") as process:
+        yield SqsServer(process.url)
+
+
+@pytest.fixture(scope="session")
+def localstack_server() -> Iterator[S3Server]:
+    """LocalStack's S3 in a process of its own, for the slow tests: ``make .venv-localstack/.ready`` installs it."""
+    with Process("tests.servers.localstack") as process:
+        yield S3Server(process.url)
+
+
+@pytest.fixture(scope="session")
+def localstack_sqs(localstack_server: S3Server) -> SqsServer:
+    """LocalStack's SQS."""
+    return SqsServer(localstack_server.url)

@@ -13,10 +13,11 @@ from typing import Annotated
 import typer
 
 from duplexforge import __version__
+from duplexforge.cli_convert import convert_app
 from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, open_site, show
 from duplexforge.cli_publish import COMMANDS as PUBLISHING
 from duplexforge.cli_queue import queue_app
-from duplexforge.cli_seed import seed_app
+from duplexforge.cli_seed import search, seed_app
 from duplexforge.errors import DuplexforgeError
 
 app = typer.Typer(
@@ -28,7 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(seed_app, name="seed")
+app.command()(search)
 app.add_typer(queue_app, name="queue")
+app.add_typer(convert_app, name="convert")
 for command in PUBLISHING:
     app.command()(command)
 

@@ -55,6 +55,21 @@ def queue_sweep(stage: str, store: Store = None) -> None:
     print(f"mended {_queue(stage, store).sweep()}")
 
 
+@queue_app.command("resend")
+def queue_resend(stage: str, store: Store = None, dry_run: DryRun = False) -> None:
+    """Send an SQS message for tasks of STAGE that seem to have none (lost, or older than the queue keeps messages).
+
+    Workers do so by themselves every SQS_RECONCILE_SECONDS. A second message for a task does no harm.
+    """
+    from duplexforge.queues.sqs import SqsQueue
+
+    queue = _queue(stage, store)
+    if not isinstance(queue, SqsQueue):
+        raise UsageError(f"the {stage} queue is not on SQS: nothing can be missing")
+    count = max(0, queue.reconciler.missing()) if dry_run else queue.reconciler.run(forced=True)
+    print(f"{'would send' if dry_run else 'sent'} {count}")
+
+
 def _queue(stage: str, store: str | None) -> Any:
     from duplexforge.layout import STAGES
 

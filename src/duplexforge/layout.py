@@ -18,7 +18,7 @@ AUDIO_EXTENSIONS = ("mp3", "m4a", "wav", "flac", "aac", "ogg", "opus", "wma", "w
 STAGES = ("download", "processing", "upload")
 
 # How episode ids begin, by kind of source; a claim starts its listing at a random place behind one of them.
-ID_KINDS = ("", "file-", "pod-", "url-", "yt-")
+ID_KINDS = ("", "feed-", "file-", "pod-", "url-", "yt-")
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 UNKNOWN_LANGUAGE = "unknown"
@@ -94,8 +94,24 @@ class Layout:
         return f"{self.tasks}{stage}_checkpoints/{safe_name(task)}.{safe_name(content)}.json"
 
     def pacing(self, egress: str) -> str:
-        """What all pods behind one egress address have agreed on: budgets and pauses of sites."""
-        return f"{self.tasks}pacing/{safe_name(egress)}.json"
+        """The prefix of what all pods behind one egress address have agreed on: budgets and pauses of sites."""
+        return f"{self.tasks}pacing/{safe_name(egress)}/"
+
+    def pacing_slot(self, egress: str, site: str, per_hour: int, number: int) -> str:
+        """One item's place in the budget of a site; created if absent by who takes it. Sorted by number."""
+        return f"{self.pacing(egress)}{safe_name(site)}/slots-{per_hour}/{number:016d}"
+
+    def pacing_pause(self, egress: str, site: str, number: int) -> str:
+        """A pause of a site; the greatest number is the one that holds."""
+        return f"{self.pacing(egress)}{safe_name(site)}/pauses/{number:06d}.json"
+
+    def turns(self, stage: str) -> str:
+        """The prefix of the turns at looking for tasks without a message: who creates one takes it."""
+        return f"{self.tasks}{stage}_turns/"
+
+    def turn(self, stage: str, number: int) -> str:
+        """One turn; the greater the number the later."""
+        return f"{self.turns(stage)}{number:012d}"
 
     def opt_out(self) -> str:
         """The list of those who do not want to be in the data set: one id, address or host a line."""
@@ -104,6 +120,10 @@ class Layout:
     def purged(self, episode: str) -> str:
         """The record that an episode was taken out of the data set, and must not come back."""
         return f"{self.tasks}purged/{safe_name(episode)}.json"
+
+    def purges(self) -> str:
+        """The prefix of the records of purged episodes."""
+        return f"{self.tasks}purged/"
 
     def committer(self, target: str) -> str:
         """The lease of the one uploader that may commit to a data set; ``target`` names it safely."""

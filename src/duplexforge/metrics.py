@@ -20,6 +20,8 @@ STAGE_SECONDS = Counter(
 AUDIO_HOURS = Counter("duplexforge_audio_hours", "Hours of audio by where they went", ["outcome"])
 LEASES = Gauge("duplexforge_leases", "Leases held by this worker", ["stage"])
 READY = Gauge("duplexforge_ready", "1 when models are loaded and the worker is not draining", ["stage"])
+PAUSED_SITES = Gauge("duplexforge_paused_sites", "Sites that this worker knows to be left alone for now")
+THROTTLES = Counter("duplexforge_throttles", "Items that had to wait for their site", ["reason"])
 SPEED = {
     "real_time_factor": Gauge(
         "duplexforge_real_time_factor", "Working seconds of all stages over seconds of audio, last episode"

@@ -6,6 +6,7 @@ All are JSON objects in the store. Unknown fields are kept when read (a newer wr
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, TypeVar
 
@@ -40,17 +41,32 @@ def parse(model: type[R], body: bytes, what: str) -> R:
     try:
         record = model.model_validate_json(body)
     except ValidationError as error:
+        if (version := _version_of(body)) > VERSION:  # its fields may well be others
+            raise _newer(what, version) from error
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole body"
         raise InputError(
             f"{what} is not a valid {model.__name__}: {where}: {first['msg']}", reason="bad_record"
         ) from error
     if record.version > VERSION:
-        raise InputError(
-            f"{what} has version {record.version}, this program reads up to {VERSION}: update it",
-            reason="newer_version",
-        )
+        raise _newer(what, record.version)
     return record
+
+
+def _newer(what: str, version: int) -> InputError:
+    return InputError(
+        f"{what} has version {version}, this program reads up to {VERSION}: update it", reason="newer_version"
+    )
+
+
+def _version_of(body: bytes) -> int:
+    """The version that a body claims, 0 when it is no JSON object with one."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return 0
+    version = found.get("version") if isinstance(found, dict) else 0
+    return version if isinstance(version, int) else 0
 
 
 class Task(Record):
@@ -61,8 +77,26 @@ class Task(Record):
     enqueued_at: str | None = None
 
 
+class Selection(BaseModel):
+    """Which items of a source are wanted. Seconds and ISO dates; what an item does not say about itself leaves it in."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    max_items: int | None = None
+    min_duration: float | None = None
+    max_duration: float | None = None
+    since: str | None = None
+    until: str | None = None
+    licences: list[str] | None = None
+
+
 class DownloadTask(Task):
-    """Fetch one item. Bodies with only ``video_id`` and ``url`` (the older spelling) are accepted."""
+    """Fetch one item. Bodies with only ``video_id`` and ``url`` (the older spelling) are accepted.
+
+    With ``kind`` ``feed`` the URL is a feed, channel or playlist whose items are put into the queue instead, as
+    ``selection`` wants them. ``origins`` are the addresses that the item belongs to, by which an owner can opt out;
+    ``duration`` is what the source says, in seconds; ``round`` is the word under which a feed is read again.
+    """
 
     url: str
     episode_id: str = ""
@@ -73,6 +107,12 @@ class DownloadTask(Task):
     title: str | None = None
     uploader: str | None = None
     published: str | None = None
+    kind: Literal["item", "feed"] = "item"
+    only_audio: bool | None = None
+    duration: float | None = None
+    origins: list[str] | None = None
+    selection: Selection | None = None
+    round: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -111,11 +151,25 @@ class AudioRecord(Record):
     uploader: str | None = None
     licence: str | None = None
     published: str | None = None
+    extractor: str | None = None
+    video_id: str | None = None
+    page_url: str | None = None
     duration: float | None = None
     etag: str | None = None
     sha256: str
     size: int
     collected_at: str
+
+
+class Pause(Record):
+    """All pods of one egress leave a site alone until ``until`` (seconds of the store's clock); ``level`` counts repeats."""
+
+    site: str
+    reason: str
+    level: int
+    length: float
+    until: float
+    set_at: str
 
 
 class FileEntry(Record):
@@ -182,8 +236,9 @@ class BatchLine(Record):
 class LedgerEntry(Record):
     """Record that a batch was published: where, what and with which checksums.
 
-    ``audio`` is the kind of the audio files (mp3, flac); ``licences`` counts samples by licence, ``""`` standing for one
-    that the source did not state.
+    ``audio`` is the kind of the audio files (mp3, flac; "" in a shard that lost all its samples); ``licences`` counts
+    samples by licence, ``""`` standing for one that the source did not state. ``durations`` and ``scores`` are the counts
+    of the histograms of :mod:`duplexforge.uploading.histograms`, empty in entries that are older than those.
     """
 
     batch: str
@@ -202,7 +257,17 @@ class LedgerEntry(Record):
     flagged: int = 0
     flags: dict[str, int] = Field(default_factory=dict)
     licences: dict[str, int] = Field(default_factory=dict)
+    durations: list[int] = Field(default_factory=list)
+    scores: list[int] = Field(default_factory=list)
     published_at: str
+
+
+class Purged(Record):
+    """Record that an episode was taken out (``purged/<episode>.json``): batch definitions are read without it."""
+
+    episode_id: str
+    reason: str | None = None
+    purged_at: str
 
 
 class Lease(Record):

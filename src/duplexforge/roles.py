@@ -5,6 +5,7 @@ Commands, ``run`` and ``demo`` start roles only through here, so a pod and a lap
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from duplexforge.config import (
     ProcessSettings,
     QueueSettings,
     Settings,
+    SqsSettings,
     StoreSettings,
     UploadSettings,
 )
@@ -45,12 +47,40 @@ class Site:
     layout: Layout
 
     def queue(self, stage: str) -> TaskQueue[Any]:
-        """The queue of a stage."""
-        return PrefixQueue(self.store, self.layout, stage, TASKS[stage], self.settings[QueueSettings])
+        """The queue of a stage: on SQS where the settings name a queue for it, else in the store alone."""
+        wanted = self.settings[SqsSettings]
+        url = {"download": wanted.aws_queue_download, "upload": wanted.sqs_queue_url}.get(stage)
+        if not url:
+            return PrefixQueue(self.store, self.layout, stage, TASKS[stage], self.settings[QueueSettings])
+        from duplexforge.queues.sqs import SqsQueue
+        from duplexforge.queues.sqs_client import Channel
+
+        return SqsQueue(
+            self.store,
+            self.layout,
+            stage,
+            TASKS[stage],
+            self.settings[QueueSettings],
+            channel=Channel(url, wanted, region=self.settings[StoreSettings].aws_region),
+            name=lambda task: _name_by_hand(self.layout, task),
+            reconcile_seconds=wanted.sqs_reconcile_seconds,
+            hold_seconds=wanted.sqs_hold_seconds,
+        )
 
     def queues(self) -> dict[str, TaskQueue[Any]]:
         """All queues by stage."""
         return {stage: self.queue(stage) for stage in TASKS}
+
+
+def _name_by_hand(layout: Layout, task: Task) -> str:
+    """The id that seeding would give to a task which somebody sent without one, so that it is the same task."""
+    if isinstance(task, UploadTask):
+        from duplexforge.uploading.ledger import batch_id
+
+        return str(batch_id(layout, task.batch_key))
+    from duplexforge.downloading.identity import url_id
+
+    return url_id(task.url) if isinstance(task, DownloadTask) else task.id
 
 
 def open_site(settings: Settings, *, probe: bool = True) -> Site:
@@ -66,9 +96,15 @@ def open_site(settings: Settings, *, probe: bool = True) -> Site:
 
 def download_step(site: Site) -> Step[DownloadTask]:
     """The step of the download role."""
+    from duplexforge.downloading.fetch import Ways
+    from duplexforge.downloading.resume import Partials
     from duplexforge.downloading.role import DownloadStep
 
-    return DownloadStep(site.store, site.layout, site.settings[DownloadSettings])
+    wanted = site.settings[DownloadSettings]
+    folder = (scratch_folder(site.settings) or Path(tempfile.gettempdir())) / f"duplexforge-partials-{os.getuid()}"
+    partials = Partials(folder, wanted.keep_partials)
+    ways = Ways.of(wanted, partials=partials, store=site.settings[StoreSettings])
+    return DownloadStep(site.store, site.layout, ways)
 
 
 def process_step(site: Site) -> Step[ProcessTask]:
@@ -89,8 +125,19 @@ def wants_gpu(settings: ProcessSettings) -> bool:
 def upload_step(site: Site) -> Step[UploadTask]:
     """The step of the upload role."""
     from duplexforge.uploading.role import UploadStep
+    from duplexforge.uploading.turns import LENGTH
 
-    return UploadStep(site.store, site.layout, target(site))
+    wanted = site.settings[UploadSettings]
+    return UploadStep(
+        site.store,
+        site.layout,
+        target(site),
+        lanes=wanted.uploads_at_once,
+        most=wanted.shards_per_commit,
+        # A folder has no commits to save.
+        wait_seconds=wanted.commit_seconds if wanted.hf_repo_id else 0.0,
+        turn_seconds=min(LENGTH, site.settings[QueueSettings].lease_seconds),
+    )
 
 
 def target(site: Site, *, replace: bool = False) -> Target:
@@ -129,6 +176,7 @@ def worker(role: str, site: Site, *, drain: bool) -> Worker[Any]:
     if role == "download":
         # A long download runs in the prefetch thread, where no checkpoint of the worker can interrupt it.
         step.stop_when(worker.stopping.is_set)  # type: ignore[attr-defined]
+        step.expand_into(queue)  # type: ignore[attr-defined]
     return worker
 
 

@@ -11,32 +11,39 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import obstore
-import stamina
 from obstore import exceptions as failures
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from duplexforge.config import StoreSettings
+from duplexforge.config.s3 import s3_options
 from duplexforge.errors import ConfigError, StoreError
 from duplexforge.objects import PAGE as PAGE
 from duplexforge.objects import ObjectMeta as ObjectMeta
 from duplexforge.objects import Page as Page
-from duplexforge.objects import meta_of, sorted_pages
+from duplexforge.objects import folder_pages, meta_of
 from duplexforge.records import FileEntry
-from duplexforge.store_errors import is_clash, translated
+from duplexforge.store_errors import Unsupported, clash, is_clash, translated, tries
 
 # Conditional writes are one request; above this size a file is sent in parts, which cannot be conditional.
 SINGLE_PUT_LIMIT = 64 * 1024 * 1024
 _CLOCK_SECONDS = 600.0
+# obstore sends a larger file in parts of this size.
+_ONE_REQUEST = 5 * 1024 * 1024
+# Bytes a second below which a download is given up, to be tried again from another connection.
+_SLOWEST = 16 * 1024
 
+_USE_ANOTHER = (
+    "on which the claim of tasks rests: "
+    "use AWS S3, Cloudflare R2, another store with conditional writes, or a folder (file://…)"
+)
 # Store.list hides the built-in of that name from annotations inside the class.
 Names = list[str]
 Entries = list[FileEntry]
@@ -45,10 +52,14 @@ T = TypeVar("T")
 
 
 class Store:
-    """An object store below one URL. Safe to share between threads."""
+    """An object store below one URL. Safe to share between threads.
 
-    def __init__(self, url: str, backend: Any, *, attempts: int = 6) -> None:
+    A request is tried ``attempts`` times; ``patience`` is for how many seconds a download may crawl.
+    """
+
+    def __init__(self, url: str, backend: Any, *, attempts: int = 6, patience: float = 30.0) -> None:
         self.url = url
+        self.patience = patience
         self._backend = backend
         self._attempts = attempts
         self._clock: tuple[float, float] | None = None
@@ -81,14 +92,18 @@ class Store:
         return self._call(lambda: self._download_once(key, path), key)
 
     def _download_once(self, key: str, path: Path) -> str:
-        digest = hashlib.sha256()
+        digest, got, began = hashlib.sha256(), 0, time.monotonic()
         answer = obstore.get(self._backend, key)
         with path.open("wb") as file:
-            for chunk in answer.stream(min_chunk_size=1 << 20):
-                block = bytes(chunk)
-                digest.update(block)
-                file.write(block)
-        if path.stat().st_size != answer.meta["size"]:
+            # In small pieces: of a trickle one must hear often enough to tell that it is one.
+            for chunk in answer.stream(min_chunk_size=1 << 14):
+                file.write(chunk)
+                digest.update(chunk)
+                got += len(chunk)
+                taken = time.monotonic() - began
+                if taken > self.patience and got < taken * _SLOWEST:
+                    raise StoreError(f"{key} came at {got / taken / 1000:.1f} kB/s: given up", reason="slow")
+        if got != answer.meta["size"]:
             raise StoreError(f"{key} arrived cut short", reason="truncated")
         return digest.hexdigest()
 
@@ -100,7 +115,9 @@ class Store:
     def pages(self, prefix: str, *, after: str | None = None) -> Iterator[Page]:
         """The listing in pages of up to 1,000, so that a caller can stop after the first."""
         if isinstance(self._backend, LocalStore):
-            yield from self._call(lambda: sorted_pages(self._listing(prefix, after)), prefix)
+            # A folder has no order of its own, so it is walked here.
+            with translated(prefix):
+                yield from folder_pages(Path(str(self._backend.prefix)), prefix, after)
             return
         listing: Iterator[Any] | None = self._listing(prefix, after)
 
@@ -134,13 +151,13 @@ class Store:
         bodies that must tell two writers apart carry a nonce.
         """
         unsure = False
-        for attempt in self._tries(self._attempts):
+        for attempt in tries(self._attempts):
             with attempt, translated(key):
                 try:
                     obstore.put(self._backend, key, body, mode="create")
                 except failures.AlreadyExistsError as error:
                     if is_clash(error):
-                        raise StoreError(f"{key} was being written by another request", reason="clash") from error
+                        raise clash(key) from error
                     return unsure and self.find(key) == body
                 except failures.BaseError:
                     unsure = True
@@ -155,8 +172,17 @@ class Store:
         """Send a file. With ``absent`` only when the key is free (False otherwise; at most SINGLE_PUT_LIMIT bytes)."""
         if absent:
             return self.put_if_absent(key, path.read_bytes())
-        self._call(lambda: obstore.put(self._backend, key, path), key)
+        self._call(lambda: self._upload_once(path, key), key)
         return True
+
+    def _upload_once(self, path: Path, key: str) -> None:
+        sent, told = path.stat().st_size, obstore.put(self._backend, key, path)
+        if sent <= _ONE_REQUEST:
+            return
+        # Each part was checked by its signed hash; whether all of them became the object, only the object tells.
+        meta = obstore.head(self._backend, key)
+        if meta["size"] != sent or meta.get("e_tag") != told["e_tag"]:
+            raise StoreError(f"{key} is not what was sent: {meta['size']} of {sent} bytes", reason="mismatch")
 
     def send_folder(self, folder: Path, prefix: str, *, threads: int = 8) -> Entries:
         """Send every file below ``folder`` to ``prefix``; their entries by name, or the first failure is raised."""
@@ -211,27 +237,26 @@ class Store:
         try:
             first, second = self.put_if_absent(key, b"first"), self.put_if_absent(key, b"second")
             seen = self.find(key)
+        except Unsupported as error:
+            raise ConfigError(
+                f"{self.url} does not take create-if-absent (If-None-Match: *), {_USE_ANOTHER}"
+            ) from error
         finally:
             self.delete(key)
         if not first or second or seen != b"first":
-            raise ConfigError(
-                f"{self.url} ignores create-if-absent (If-None-Match: *), on which the claim of tasks rests: "
-                "use AWS S3, Cloudflare R2, another store with conditional writes, or a folder (file://…)"
-            )
+            raise ConfigError(f"{self.url} ignores create-if-absent (If-None-Match: *), {_USE_ANOTHER}")
 
     # -- shared ----------------------------------------------------------------------------------------------------
 
     def _call(self, request: Callable[[], T], key: str) -> T:
-        for attempt in self._tries(self._attempts):
+        for attempt in tries(self._attempts):
             with attempt, translated(key):
-                return request()
+                try:
+                    return request()
+                except failures.AlreadyExistsError as error:
+                    # Only a conditional write may find something there; elsewhere S3 says 409 of two that met.
+                    raise clash(key) from error
         raise AssertionError("the last attempt returns or raises")
-
-    @staticmethod
-    def _tries(attempts: int) -> Iterable[Any]:
-        return stamina.retry_context(
-            on=StoreError, attempts=attempts, timeout=90.0, wait_initial=0.1, wait_max=8.0, wait_jitter=0.5
-        )
 
 
 def file_entry(path: Path, name: str) -> FileEntry:
@@ -272,25 +297,5 @@ def _open_folder(folder: Path, attempts: int, create: bool) -> Store:
 
 def _open_s3(settings: StoreSettings, rest: str, attempts: int) -> Store:
     bucket, _, prefix = rest.partition("/")
-    options: dict[str, Any] = {"region": settings.aws_region}
-    if settings.endpoint:
-        options["endpoint"] = settings.endpoint
-        options["virtual_hosted_style_request"] = False
-    if settings.access_key_id and settings.secret_access_key:
-        options["access_key_id"] = settings.access_key_id.get_secret_value()
-        options["secret_access_key"] = settings.secret_access_key.get_secret_value()
-    backend = S3Store(
-        bucket,
-        prefix=prefix or None,
-        **options,
-        client_options={
-            # A large object may take long; a connection that gives no byte for half a minute is dead.
-            "timeout": timedelta(hours=1),
-            "read_timeout": timedelta(seconds=30),
-            "connect_timeout": timedelta(seconds=10),
-            "allow_http": (settings.endpoint or "").startswith("http://"),
-        },
-        # Retries are ours: a repeated conditional write must know that it is a repetition.
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=60)},
-    )
-    return Store(settings.url, backend, attempts=attempts)
+    backend = S3Store(bucket, prefix=prefix or None, **s3_options(settings, bucket))
+    return Store(settings.url, backend, attempts=attempts, patience=settings.store_timeout)

@@ -11,13 +11,13 @@ import pytest
 from duplexforge.errors import InputError, LeaseLost
 from duplexforge.queues.base import Lease, TaskQueue
 from duplexforge.records import ProcessTask
-from tests.contract.backends import QUEUES, QueueSite
+from tests.contract.backends import QUEUES, QueueSite, marked
 
 HANG = 30.0
 T = TypeVar("T")
 
 
-@pytest.fixture(params=QUEUES)
+@pytest.fixture(params=marked(QUEUES))
 def site(request: pytest.FixtureRequest) -> QueueSite:
     return QUEUES[request.param](request)
 

@@ -9,11 +9,11 @@ import pytest
 from duplexforge.errors import InputError
 from duplexforge.queues.base import Lease
 from duplexforge.records import Ended, ProcessTask
-from tests.contract.backends import QUEUES, QueueSite
+from tests.contract.backends import QUEUES, QueueSite, marked
 from tests.contract.test_queue import claimed, counts, expired, left, task
 
 
-@pytest.fixture(params=QUEUES)
+@pytest.fixture(params=marked(QUEUES))
 def site(request: pytest.FixtureRequest) -> QueueSite:
     return QUEUES[request.param](request)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from duplexforge.errors import InputError, RetryLater
-from tests.contract.backends import QUEUES, QueueSite
+from tests.contract.backends import QUEUES, QueueSite, marked
 from tests.contract.test_queue import claimed, counts, expired, left, task
 
 
-@pytest.fixture(params=QUEUES)
+@pytest.fixture(params=marked(QUEUES))
 def site(request: pytest.FixtureRequest) -> QueueSite:
     return QUEUES[request.param](request)
 

@@ -17,16 +17,16 @@ from threadpoolctl import threadpool_limits
 from Emilia.config import load_config
 from Emilia.recording import Recording, Waveform
 from Emilia.stage import STAGES, Stage, find_stage
-from tests.unit.emilia import synth, tiny_mdx, tiny_pyannote, tiny_whisper
+from tests.unit.emilia import synth, tiny_ast, tiny_mdx, tiny_pyannote, tiny_whisper
 
 SECTIONS = {name: "vad" if name == "segment" else name for name in STAGES}
 ENGINES = [
     (stage, engine) for stage, where in STAGES.items() for engine in import_module(where.partition(":")[0]).ENGINES
 ]
 # Engines that want torch.
-HEAVY = {("separate", "mdx"), ("diarize", "pyannote")}
+HEAVY = {("events", "ast"), ("separate", "mdx"), ("diarize", "pyannote")}
 PARAMS = [pytest.param(pair, id="-".join(pair), marks=[pytest.mark.heavy] if pair in HEAVY else []) for pair in ENGINES]
-FIELDS = ("wave", "narrow", "voiced", "turns", "voices", "segments", "files", "duration")
+FIELDS = ("wave", "narrow", "events", "voiced", "turns", "voices", "segments", "files", "duration")
 EMPTY: dict[str, Any] = {**dict.fromkeys(FIELDS), "duration": 0.0, "voices": {}}
 KINDS = {
     "silent": lambda: np.zeros(32000, np.float32),
@@ -86,6 +86,9 @@ def stage(request: pytest.FixtureRequest, weights: dict[str, object]) -> Iterato
     name, engine = request.param
     if engine == "pyannote":  # only then: making it wants torch
         weights = {**weights, "pyannote.folder": str(request.getfixturevalue("networks"))}
+    if engine == "ast":
+        folder = tiny_ast.write(request.getfixturevalue("tmp_path_factory").mktemp("ast") / "tiny")
+        weights = {**weights, "events.folder": str(folder), "events.window": 1.0}
     made = built(name, {**weights, f"{SECTIONS[name]}.engine": engine})
     yield made
     made.close()

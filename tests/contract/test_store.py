@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from duplexforge.errors import ConfigError, InputError
 from duplexforge.storage import Store, open_store
-from tests.contract.backends import ATOMIC, STORES, folder_settings
+from tests.contract.backends import ATOMIC, STORES, folder_settings, marked
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=marked(STORES))
 def store(request: pytest.FixtureRequest) -> Store:
     return open_store(STORES[request.param](request))
 
 
-@pytest.fixture(params=ATOMIC)
+@pytest.fixture(params=marked(ATOMIC))
 def atomic_store(request: pytest.FixtureRequest) -> Store:
     return open_store(STORES[request.param](request))
 

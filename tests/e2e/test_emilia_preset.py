@@ -71,7 +71,7 @@ def test_all_six_engines_ran(done: tuple[dict[str, object], Path]) -> None:
     result, _ = done
     facts = result["facts"]
     assert facts["engines"] == {
-        "standardize": "av", "separate": "mdx", "diarize": "pyannote", "segment": "silero",
+        "standardize": "av", "events": "none", "separate": "mdx", "diarize": "pyannote", "segment": "silero",
         "transcribe": "whisper", "score": "dnsmos", "export": "mp3",
     }  # fmt: skip
     assert result["outcome"] == "ok"
@@ -79,7 +79,7 @@ def test_all_six_engines_ran(done: tuple[dict[str, object], Path]) -> None:
         "dnsmos", "mdx", "pyannote", "pyannote-embedding", "pyannote-segmentation", "silero-vad", "whisper",
     ]  # fmt: skip
     assert list(result["seconds"]) == [
-        "standardize", "separate", "diarize", "segment", "transcribe", "score", "export"
+        "standardize", "events", "separate", "diarize", "segment", "transcribe", "score", "export"
     ]  # fmt: skip
     assert facts["separation"] == "mdx"
     assert facts["overlap"] == "marked"
@@ -166,7 +166,7 @@ def test_the_role_works_on_several_episodes_at_once(talk: Path, package: Path, t
     first = manifests[0]
     assert {entry.name for entry in first.files} >= {"all_segments.json", "speakers.json", "words.json"}
     assert list(first.seconds) == [
-        "standardize", "separate", "diarize", "segment", "transcribe", "score", "export"
+        "standardize", "events", "separate", "diarize", "segment", "transcribe", "score", "export"
     ]  # fmt: skip
     for manifest in manifests:
         assert manifest.outcome == "ok"

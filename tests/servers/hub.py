@@ -3,9 +3,13 @@
 It speaks what the real client speaks when it creates a data set, sends large files by LFS (checking their checksum),
 commits on a parent, and looks. Commits are atomic under one lock and kept in ``DIR``. Faults are armed through
 ``POST /control``: ``{"fault": NAME, "where": OPERATION, "count": N, "retry_after": SECONDS}`` makes the next N requests
-of that operation (create, head, paths, preupload, batch, put, verify, commit, tree) fail. NAME is a status (``"429"``),
-``drop`` (no answer, nothing done), ``lost`` (done, then no answer) or ``lost-500`` (done, then an answer of 500).
-``{"clear": true}`` disarms all. ``GET /control`` tells what happened.
+of that operation (create, head, paths, preupload, batch, put, part, complete, verify, commit, tree) fail. NAME
+is a status (``"429"``), ``drop`` (no answer, nothing done), ``lost`` (done, then no answer) or ``lost-500`` (done, then
+an answer of 500), ``empty`` (an empty list) or ``full`` (an LFS batch without room for any file); ``"says"`` is the
+sentence in the body, ``"headers"`` more headers. ``{"random": SEED, "share": P, "faults": {OPERATION: [NAME…]}}``
+makes each request of those operations meet one of its faults with probability P; with ``"deck": {OPERATION: [NAME…]}`` the
+first requests of an operation meet these, shuffled, an empty name being luck. ``{"chunk": BYTES}`` makes files above that
+size go in parts. ``{"clear": true}`` ends all that. ``GET /control`` tells what happened.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import base64
 import hashlib
 import json
+import random
 import sys
 import threading
 import urllib.parse
@@ -46,6 +51,10 @@ class Hub:
     visibility: dict[str, str] = field(default_factory=dict)
     faults: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    met: list[str] = field(default_factory=list)
+    chunk: int | None = None
+    chance: dict[str, Any] = field(default_factory=dict)
+    rng: random.Random = field(default_factory=random.Random)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def blob(self, name: str, oid: str) -> Path:
@@ -96,8 +105,44 @@ class Hub:
             for fault in self.faults:
                 if fault["where"] == operation and fault["count"] > 0:
                     fault["count"] -= 1
+                    self.met.append(f"{operation} {fault['fault']}")
                     return fault
+            if name := self.luck(operation):
+                self.met.append(f"{operation} {name}")
+                return {"fault": name, "retry_after": 1 if name == "429" else None}
         return None
+
+    def luck(self, operation: str) -> str:
+        """The fault that chance has for this request, or an empty name."""
+        if deck := self.chance.get("deck", {}).get(operation):
+            return str(deck.pop())
+        names = self.chance.get("faults", {}).get(operation, [])
+        return self.rng.choice(names) if names and self.rng.random() < self.chance["share"] else ""
+
+    def arm(self, order: dict[str, Any]) -> None:
+        """Do what a test asks for."""
+        with self.lock:
+            if order.get("clear"):
+                self.faults.clear()
+                self.chance, self.chunk = {}, None
+            elif "random" in order:
+                self.chance, self.rng = order, random.Random(order["random"])
+                for deck in order.get("deck", {}).values():
+                    self.rng.shuffle(deck)
+            elif "chunk" in order:
+                self.chunk = order["chunk"]
+            else:
+                self.faults.append({"count": 1, "retry_after": None, **order})
+
+    def keep(self, name: str, oid: str, body: bytes) -> bool:
+        """Store an LFS object; False when it is not what its name says."""
+        if hashlib.sha256(body).hexdigest() != oid:
+            return False
+        # Two clients may send the same file at once; neither may see the other's half.
+        part = self.blob(name, f"{oid}.{uuid.uuid4().hex}")
+        part.write_bytes(body)
+        part.replace(self.blob(name, oid))
+        return True
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -146,24 +191,39 @@ class Answer(BaseHTTPRequestHandler):
             return True
         return False
 
-    def _meet(self, operation: str, act: Callable[[], tuple[int, Any]], *, open_to_all: bool = False) -> None:
+    def _meet(
+        self,
+        operation: str,
+        act: Callable[[], tuple[int, Any]],
+        *,
+        open_to_all: bool = False,
+        more: dict[str, str] | None = None,
+    ) -> None:
         """Answer a request, through the fault that is armed for it."""
         fault = self.hub.fault(operation)
         word = fault["fault"] if fault else ""
         if word.isdigit():
-            wait = {"Retry-After": str(fault["retry_after"])} if fault and fault.get("retry_after") is not None else {}
-            return self._send(int(word), {"error": f"fault {word}"}, **wait)
+            assert fault is not None
+            wait = {"Retry-After": str(fault["retry_after"])} if fault.get("retry_after") is not None else {}
+            return self._send(
+                int(word), {"error": fault.get("says", f"fault {word}")}, **wait, **fault.get("headers", {})
+            )
         if word == "drop":
             return self._hang_up()
         if not open_to_all and self._refused():
             return None
+        if word == "empty":
+            return self._send(200, [])
         status, body = act()
+        if word == "full":
+            error = {"error": {"code": 403, "message": "Private repository storage limit reached"}}
+            body = {"objects": [{"oid": one["oid"], "size": one["size"], **error} for one in body["objects"]]}
         if word == "lost":
             return self._hang_up()
         if word == "lost-500":
             return self._send(500, {"error": "fault after success"})
         extra = {"X-Error-Code": "RepoNotFound"} if status == 404 else {}
-        return self._send(status, body, **extra)
+        return self._send(status, body, **extra, **(more or {}))
 
     # -- routes ----------------------------------------------------------------------------------------------------
 
@@ -177,7 +237,7 @@ class Answer(BaseHTTPRequestHandler):
         if parts[:2] == ["api", "datasets"] and parts[4:5] == ["tree"]:
             return self._meet("tree", lambda: self._tree("/".join(parts[2:4])))
         if parts[:1] == ["datasets"] and parts[3:4] == ["resolve"]:
-            return self._resolve("/".join(parts[1:3]), "/".join(parts[5:]))
+            return self._resolve("/".join(parts[1:3]), parts[4], "/".join(parts[5:]))
         if parts[:2] == ["api", "datasets"] and len(parts) == 4:
             return self._meet("head", lambda: self._info("/".join(parts[2:4])))
         return self._send(404, {"error": path})
@@ -186,7 +246,12 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body, parts = self._body(), urllib.parse.urlparse(self.path).path.split("/")
-        self._meet("put", lambda: self._store("/".join(parts[2:4]), parts[4], body), open_to_all=True)
+        name, oid = "/".join(parts[2:4]), parts[4]
+        if len(parts) > 5:
+            tag = {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}
+            self._meet("part", lambda: self._store_part(name, oid, int(parts[5]), body), open_to_all=True, more=tag)
+        else:
+            self._meet("put", lambda: self._store(name, oid, body), open_to_all=True)
 
     def do_POST(self) -> None:
         body, path = self._body(), urllib.parse.urlparse(self.path).path
@@ -200,6 +265,10 @@ class Answer(BaseHTTPRequestHandler):
             return self._send(200, {"errors": [], "warnings": []})
         if path.endswith(".git/info/lfs/objects/batch"):
             return self._meet("batch", lambda: self._batch("/".join(parts[1:3]).removesuffix(".git"), json.loads(body)))
+        if parts[:1] == ["lfs"] and parts[4:5] == ["complete"]:
+            # Signed by its address, as the parts are: the client sends no token.
+            order, name = json.loads(body), "/".join(parts[1:3])
+            return self._meet("complete", lambda: self._complete(name, parts[3], order), open_to_all=True)
         if parts[:1] == ["lfs"]:
             return self._meet("verify", lambda: self._verify("/".join(parts[1:3]), json.loads(body)))
         if parts[4:5] == ["preupload"]:
@@ -213,18 +282,15 @@ class Answer(BaseHTTPRequestHandler):
     # -- what they do ----------------------------------------------------------------------------------------------
 
     def _arm(self, order: dict[str, Any]) -> None:
-        with self.hub.lock:
-            if order.get("clear"):
-                self.hub.faults.clear()
-            else:
-                self.hub.faults.append({"count": 1, "retry_after": None, **order})
+        self.hub.arm(order)
         self._send(200)
 
     def _state(self) -> dict[str, Any]:
         hub = self.hub
         with hub.lock:
             commits = {name: [asdict(commit) for commit in found] for name, found in hub.repositories.items()}
-            return {"commits": commits, "visibility": hub.visibility, "requests": list(hub.requests)}
+            told = {"commits": commits, "visibility": hub.visibility, "requests": list(hub.requests)}
+            return {**told, "met": list(hub.met)}
 
     def _create(self, order: dict[str, Any]) -> tuple[int, Any]:
         name = f"{order['organization']}/{order['name']}"
@@ -257,7 +323,7 @@ class Answer(BaseHTTPRequestHandler):
         files = self.hub.head(name).files
         answers = []
         for one in order["files"]:
-            large = one["path"].endswith((".tar", ".parquet"))
+            large = one["path"].endswith((".tar", ".parquet", ".png"))
             there = files.get(one["path"])
             oid = (there["lfs"] or there["oid"]) if there else None
             mode = "lfs" if large else "regular"
@@ -271,18 +337,37 @@ class Answer(BaseHTTPRequestHandler):
             if not self.hub.blob(name, one["oid"]).exists():
                 where = f"http://{host}/lfs/{name}"
                 upload = {"href": f"{where}/{one['oid']}?X-Amz-Signature=c0ffee", "header": {}}
+                chunk = self.hub.chunk
+                if chunk and one["size"] > chunk:
+                    count = -(-one["size"] // chunk)
+                    urls = {f"{n:05d}": f"{where}/{one['oid']}/{n}?X-Amz-Signature=c0ffee" for n in range(1, count + 1)}
+                    upload = {"href": f"{where}/{one['oid']}/complete", "header": {"chunk_size": str(chunk), **urls}}
                 answer["actions"] = {"upload": upload, "verify": {"href": f"{where}/verify"}}
             answers.append(answer)
-        return 200, {"transfer": "basic", "objects": answers}
+        return 200, {"transfer": "multipart" if self.hub.chunk else "basic", "objects": answers}
 
     def _store(self, name: str, oid: str, body: bytes) -> tuple[int, Any]:
-        if hashlib.sha256(body).hexdigest() != oid:
-            return 400, {"error": "checksum"}
-        # Two clients may send the same file at once; neither may see the other's half.
-        part = self.hub.blob(name, f"{oid}.{uuid.uuid4().hex}")
+        return (200, {}) if self.hub.keep(name, oid, body) else (400, {"error": "checksum"})
+
+    def _store_part(self, name: str, oid: str, number: int, body: bytes) -> tuple[int, Any]:
+        # As S3 does: the whole of a part or none of it, and sending it again replaces it.
+        part = self.hub.blob(name, f"{oid}.part.{uuid.uuid4().hex}")
         part.write_bytes(body)
-        part.replace(self.hub.blob(name, oid))
+        part.replace(self.hub.blob(name, f"{oid}.part{number}"))
         return 200, {}
+
+    def _complete(self, name: str, oid: str, order: dict[str, Any]) -> tuple[int, Any]:
+        found = [self.hub.blob(name, f"{oid}.part{number}") for number in range(1, len(order["parts"]) + 1)]
+        if order["oid"] != oid or not all(path.exists() for path in found):
+            return 400, {"error": "parts are missing"}
+        bodies = [path.read_bytes() for path in found]
+        tags = [f'"{hashlib.md5(body).hexdigest()}"' for body in bodies]
+        told = [(part["partNumber"], part["etag"]) for part in order["parts"]]
+        if told != list(enumerate(tags, start=1)):
+            return 400, {"error": "parts are not those that were sent"}
+        if any(len(body) != self.hub.chunk for body in bodies[:-1]):
+            return 400, {"error": "a part has the wrong size"}
+        return (200, {}) if self.hub.keep(name, oid, b"".join(bodies)) else (400, {"error": "checksum"})
 
     def _verify(self, name: str, order: dict[str, Any]) -> tuple[int, Any]:
         blob = self.hub.blob(name, order["oid"])
@@ -308,14 +393,16 @@ class Answer(BaseHTTPRequestHandler):
         url = f"http://{self.headers['Host']}/datasets/{name}/commit/{made.oid}"
         return 200, {"success": True, "commitOid": made.oid, "commitUrl": url}
 
-    def _resolve(self, name: str, path: str) -> None:
+    def _resolve(self, name: str, revision: str, path: str) -> None:
         if self._refused():
             return
-        one = self.hub.head(name).files.get(path)
-        if one is None:
-            return self._send(404, {}, X_Error_Code="EntryNotFound")
+        commits = self.hub.repositories[name]
+        found = next((one for one in reversed(commits) if revision in ("main", one.oid)), None)
+        one = found.files.get(path) if found else None
+        if found is None or one is None:
+            return self._send(404, {}, X_Error_Code="EntryNotFound" if found else "RevisionNotFound")
         oid = one["lfs"] or one["oid"]
-        self._send(200, self.hub.blob(name, oid).read_bytes(), ETag=f'"{oid}"', X_Repo_Commit=self.hub.head(name).oid)
+        self._send(200, self.hub.blob(name, oid).read_bytes(), ETag=f'"{oid}"', X_Repo_Commit=found.oid)
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 Every request is handled in one step of one thread, so conditional writes are exact, which a mock that checks and then
 writes is not. Buckets exist as soon as they are named: a test takes a fresh one. ``/__control`` (JSON) tells requests
-by bucket and kind, and takes personalities (``aws``, ``ignores_conditions``, ``r2``), denied prefixes and faults, see
-:class:`tests.servers.s3_client.S3Server`.
+by bucket and kind, and takes personalities (``aws``, ``ignores_conditions``, ``r2``), denied prefixes, faults, and whole
+buckets at once for benchmarks (``load``, ``copy``, ``drop``), see :class:`tests.servers.s3_client.S3Server`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from tests.servers import wire
-from tests.servers.s3_answers import error, of_listing, of_object, unframed, xml
+from tests.servers.s3_answers import error, is_intact, of_listing, of_object, unframed, xml
 from tests.servers.s3_faults import Fault, Faults
 from tests.servers.s3_objects import Bucket
 from tests.servers.wire import Answer, Request
@@ -83,9 +83,12 @@ class S3:
     def _put(self, bucket: Bucket, name: str, key: str, request: Request) -> Answer:
         if "x-amz-copy-source" in request.headers:
             return error("NotImplemented")
+        body = unframed(request.headers, request.body)
+        if not is_intact(request.headers, body):
+            return error("XAmzContentSHA256Mismatch")
         if refusal := self._condition(bucket, name, key, request):
             return refusal
-        written = bucket.put(key, unframed(request.headers, request.body))
+        written = bucket.put(key, body)
         return Answer(200, headers={"ETag": written.etag})
 
     def _condition(self, bucket: Bucket, name: str, key: str, request: Request) -> Answer | None:
@@ -139,6 +142,8 @@ class S3:
         if query["uploadId"] not in bucket.uploads:
             return error("NoSuchUpload")
         body = unframed(request.headers, request.body)
+        if not is_intact(request.headers, body):
+            return error("XAmzContentSHA256Mismatch")
         bucket.uploads[query["uploadId"]].parts[int(query["partNumber"])] = body
         return Answer(200, headers={"ETag": f'"{query["partNumber"]}-{len(body)}"'})
 
@@ -181,6 +186,12 @@ class S3:
             self._denied = wanted["deny"]
         if "latency" in wanted:
             self._latency = wanted["latency"]
+        for key, body in wanted.get("load", {}).items():
+            self._buckets[wanted["bucket"]].put(key, body.encode())
+        if "copy" in wanted:
+            self._buckets[wanted["bucket"]] = self._buckets[wanted["copy"]].copy()
+        if "drop" in wanted:
+            self._buckets.pop(wanted["drop"], None)
         if "arm" in wanted:
             self._faults.armed.append(Fault(**wanted["arm"]))
         if wanted.get("disarm"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from functools import lru_cache
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -26,6 +28,7 @@ _STATUS = {
     "RequestTimeTooSkewed": 403,
     "SlowDown": 503,
     "TooManyRequests": 429,
+    "XAmzContentSHA256Mismatch": 400,
 }
 
 
@@ -47,6 +50,7 @@ def http_date(seconds: float) -> str:
     return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(seconds))
 
 
+@lru_cache(maxsize=1024)
 def iso_date(seconds: float) -> str:
     """A time as a listing tells it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
@@ -105,3 +109,9 @@ def unframed(headers: dict[str, str], body: bytes) -> bytes:
         payload += body[end + 2 : end + 2 + size]
         at = end + 2 + size + 2
     return payload
+
+
+def is_intact(headers: dict[str, str], body: bytes) -> bool:
+    """Whether the body is the one that was signed; signed chunks and unsigned bodies carry other words there."""
+    signed = headers.get("x-amz-content-sha256", "")
+    return len(signed) != 64 or hashlib.sha256(body).hexdigest() == signed

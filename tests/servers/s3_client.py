@@ -81,6 +81,18 @@ class S3Server:
             connection.close()
         return told
 
+    def load(self, bucket: str, objects: dict[str, str]) -> None:
+        """Put objects into a bucket without a request each."""
+        names = list(objects)
+        for start in range(0, len(names), 10_000):
+            self.control(bucket=bucket, load={name: objects[name] for name in names[start : start + 10_000]})
+
+    def copy(self, bucket: str) -> str:
+        """A fresh bucket with the same objects."""
+        fresh = self.fresh_bucket()
+        self.control(bucket=fresh, copy=bucket)
+        return fresh
+
     def arm(self, action: str, **fault: Any) -> None:
         """Arm a fault, see :class:`tests.servers.s3_faults.Fault`; match the bucket's name to keep it to one test."""
         self.control(arm={"action": action, **fault})

@@ -8,6 +8,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+_FEW = 1000
 _LAST = "\U0010ffff"
 
 
@@ -50,21 +51,40 @@ class Bucket:
         self.uploads: dict[str, Upload] = {}
         self.written: dict[str, float] = {}
         self._keys: list[str] = []
+        self._unsorted: list[str] = []
 
     def put(self, key: str, body: bytes, etag: str | None = None) -> Object:
         """Create or replace."""
         if key not in self.objects:
-            bisect.insort(self._keys, key)
+            self._unsorted.append(key)
         self.objects[key] = Object(body, etag or tag(body), float(int(time.time())))
         return self.objects[key]
 
+    def copy(self) -> Bucket:
+        """Another bucket with the same objects."""
+        self._sort()
+        other = Bucket()
+        other.objects, other._keys = dict(self.objects), list(self._keys)
+        return other
+
+    def _sort(self) -> None:
+        # Millions of keys one by one into a sorted list would take hours; a handful that way is cheaper than a sort.
+        if len(self._unsorted) > _FEW:
+            self._keys = sorted([*self._keys, *self._unsorted])
+        else:
+            for key in self._unsorted:
+                bisect.insort(self._keys, key)
+        self._unsorted = []
+
     def delete(self, key: str) -> None:
         """Remove; a key that is not there is no error."""
+        self._sort()
         if self.objects.pop(key, None) is not None:
             del self._keys[bisect.bisect_left(self._keys, key)]
 
     def page(self, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """Keys and common prefixes greater than ``after``, at most ``limit`` together."""
+        self._sort()
         at = bisect.bisect_left(self._keys, prefix)
         if after:
             at = max(at, bisect.bisect_right(self._keys, after))

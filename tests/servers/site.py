@@ -1,11 +1,15 @@
 """A web site in a process of its own: audio files, a feed, pages, and everything that goes wrong on the way to them.
 
 ``python -m tests.servers.site --root DIR`` prints its port and ends when standard input closes. Files of DIR are served
-below ``/files/`` (with ranges); in ``.xml`` and ``.html`` files ``{base}`` becomes the server's address. Other paths:
+below ``/files/`` (with ranges); in ``.xml``, ``.html`` and ``.opml`` files ``{base}`` becomes the server's address. Other paths:
 
 ``/status/CODE`` that status (429 and 503 with Retry-After: 7) · ``/typed/NAME?TYPE`` a file with that content type,
 none when empty · ``/chunked/NAME`` without a length · ``/gzip/NAME`` compressed · ``/redirect/NAME`` ·
 ``/redirect-to-file`` · ``/loop`` · ``/html.mp3`` · ``/empty.mp3`` · ``/cut/NAME`` half of what was promised ·
+``/away?URL`` redirects
+there · ``/endless.mp3`` never ends · ``/resume/NAME?cuts=100,50&tag=etag`` breaks off the first answer after 100 bytes,
+the second after 50, with the validator ``tag`` (etag, weak, date, fresh, changing, none) and, without ``ranges=no``, takes
+ranges · ``/robots.txt`` the folder's, or the status that its ``robots.status`` names ·
 ``/cut-chunked/NAME`` · ``/hang/NAME`` half, then silence · ``/drip.mp3`` a byte every 20 ms for ever · ``/huge.mp3``
 promises a terabyte · ``/seen`` the requests so far.
 """
@@ -20,6 +24,7 @@ import re
 import sys
 import threading
 import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -66,7 +71,7 @@ class Site(BaseHTTPRequestHandler):
         if not path.is_file():
             return self._send(404, b"no such file", "text/plain")
         body = path.read_bytes()
-        if path.suffix in (".xml", ".html"):
+        if path.suffix in (".xml", ".html", ".opml"):
             body = body.replace(b"{base}", f"http://{self.headers['Host']}".encode())
         kind = _TYPES.get(path.suffix, "application/octet-stream")
         match = _RANGE.match(self.headers.get("Range", ""))
@@ -96,6 +101,49 @@ class Site(BaseHTTPRequestHandler):
     def _hang(self, name: str, query: str) -> None:
         self._half(name)
         time.sleep(30)
+
+    def _away(self, rest: str, query: str) -> None:
+        self._send(302, b"", "text/plain", {"Location": unquote(query)})
+
+    def _endless(self, rest: str, query: str) -> None:
+        self._head(200, "audio/mpeg", None)
+        try:
+            while True:
+                self.wfile.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+        except OSError:
+            self.close_connection = True
+
+    def _robots(self, rest: str, query: str) -> None:
+        rules, status = self.root / "robots.txt", self.root / "robots.status"
+        if rules.is_file():
+            self._send(200, rules.read_bytes(), "text/plain")
+        else:
+            self._send(int(status.read_text()) if status.is_file() else 404, b"none", "text/plain")
+
+    def _resume(self, name: str, query: str) -> None:
+        """A file whose first answers break off, as a server that knows its version (or says so) gives it."""
+        words = dict(word.split("=", 1) for word in query.split("&") if "=" in word)
+        turn = sum(1 for line in self.seen if line == f"{self.command} {self.path}") - 1
+        body = (self.root / name).read_bytes()
+        tag = words.get("tag", "etag")
+        if tag == "changing" and turn:
+            body = bytes(255 - byte for byte in body)
+        headers = _validators(tag, turn)
+        mine = headers.get("ETag") or headers.get("Last-Modified")
+        match = _RANGE.match(self.headers.get("Range", ""))
+        if match and words.get("ranges") != "no" and self.headers.get("If-Range", mine) == mine:
+            start = int(match[1])
+            if start >= len(body):
+                return self._send(416, b"", "text/plain", {"Content-Range": f"bytes */{len(body)}"})
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            status, body = 206, body[start:]
+        else:
+            status = 200
+        cuts = [int(cut) for cut in words.get("cuts", "").split(",") if cut]
+        self._head(status, "audio/mpeg", len(body), headers)
+        self.wfile.write(body[: cuts[turn]] if turn < len(cuts) else body)
+        self.close_connection = turn < len(cuts)
+        return None
 
     def _drip(self, rest: str, query: str) -> None:
         self._head(200, "audio/mpeg", 10**9)
@@ -169,6 +217,18 @@ class Site(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         else:
             self.close_connection = True
+
+
+def _validators(tag: str, turn: int) -> dict[str, str]:
+    """Headers that tell one version of a file from another, as strongly as ``tag`` says."""
+    if tag in ("etag", "changing"):
+        return {"ETag": f'"version-{turn if tag == "changing" else 0}"'}
+    if tag == "weak":
+        return {"ETag": 'W/"version"'}
+    if tag in ("date", "fresh"):
+        age = 86_400 if tag == "date" else 0
+        return {"Last-Modified": formatdate(time.time() // 86_400 * 86_400 - age if age else time.time(), usegmt=True)}
+    return {}
 
 
 class _Server(ThreadingHTTPServer):

@@ -428,8 +428,8 @@ def test_list_says_where_from_for_whom_and_what_to_accept(capsys: pytest.Capture
     assert cache_models.main(["--list", "--json"]) == 0
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["segmentation-3.0"]["gated"] == ["https://huggingface.co/pyannote/segmentation-3.0"]
-    assert rows["segmentation-3.0"]["presets"] == ["emilia"]
-    assert rows["silero-vad"]["presets"] == ["lite", "emilia", "emilia-community-1"]
+    assert rows["segmentation-3.0"]["presets"] == ["emilia", "emilia-events"]
+    assert rows["silero-vad"]["presets"] == ["lite", "emilia", "emilia-community-1", "emilia-events"]
     assert rows["community-1"]["presets"] == ["emilia-community-1"]
     assert cache_models.main(["--list"]) == 0
     shown = capsys.readouterr().out

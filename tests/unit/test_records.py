@@ -41,6 +41,13 @@ def test_newer_versions_are_refused_and_named() -> None:
     assert refused.value.reason == "newer_version"
 
 
+@pytest.mark.parametrize("rest", [{}, {"episode_id": 5}, {"parts": ["a"]}])
+def test_a_newer_version_may_have_other_fields(rest: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"has version {VERSION + 1}") as refused:
+        parse(ProcessTask, json.dumps({"version": VERSION + 1, **rest}).encode(), "task x")
+    assert refused.value.reason == "newer_version"
+
+
 def test_fields_of_others_survive() -> None:
     body = b'{"episode_id": "e", "audio_key": "k", "mine": {"deep": [1, "\xc3\xbc"]}}'
     written = json.loads(parse(ProcessTask, body, "x").to_bytes())

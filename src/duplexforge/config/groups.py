@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import AliasChoices, Field, field_validator
+import re
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from duplexforge.config.group import Group, OptionalFloat, OptionalInt, OptionalSecret, OptionalStr
+from duplexforge.config.networks import networks
 
 
 class StoreSettings(Group):
@@ -27,8 +32,22 @@ class StoreSettings(Group):
         validation_alias=AliasChoices("secret_access_key", "R2_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
     )
     """Secret of the access key."""
-    aws_region: str = "auto"
-    """Region; R2 and most compatible stores take ``auto``."""
+    aws_session_token: OptionalSecret = None
+    """Session token of temporary AWS keys; it is never sent to an R2 endpoint."""
+    r2_session_token: OptionalSecret = None
+    """Session token of temporary R2 keys."""
+    aws_region: str = Field(
+        default="auto", validation_alias=AliasChoices("aws_region", "AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    """Region; R2 and most compatible stores take ``auto``, which on AWS means us-east-1."""
+    s3_addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Bucket in the ``path`` or as a ``virtual`` host; auto: virtual on AWS, path at another endpoint."""
+    s3_checksum: Literal["", "SHA256", "CRC64NVME"] = ""
+    """Additional checksum of uploads, for buckets that ask for one; empty: the hash in the signature, which all stores check."""
+    s3_bulk_delete: bool = True
+    """Remove many objects in one request; off for stores without DeleteObjects."""
+    store_timeout: float = Field(default=30.0, ge=0.1, le=3600)
+    """Seconds without a byte after which a connection to the store is given up, and for which a download may crawl."""
     raw_audio_prefix: str = "raw_audio/"
     """Prefix of downloaded audio."""
     processed_prefix: str = "processed/"
@@ -87,6 +106,21 @@ class SqsSettings(Group):
         validation_alias=AliasChoices("sqs_secret_access_key", "SQS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
     )
     """Secret of that key."""
+    sqs_session_token: OptionalSecret = Field(
+        default=None, validation_alias=AliasChoices("sqs_session_token", "SQS_SESSION_TOKEN", "AWS_SESSION_TOKEN")
+    )
+    """Session token, when that key is a temporary one."""
+    sqs_reconcile_seconds: float = Field(default=60.0, ge=0)
+    """Seconds between two looks for tasks without a message, taken by one idle worker for all (0: whenever one is idle)."""
+    sqs_hold_seconds: float = Field(default=42300.0, ge=1, le=43100)
+    """An attempt that takes longer is ended and counted as failed: SQS hides no message for more than 12 hours (43,200 s)."""
+
+
+class SeedSettings(Group):
+    """How sources are read."""
+
+    seed_threads: int = Field(default=8, ge=1, le=64)
+    """Feeds and channels of a list that are read at the same time while seeding."""
 
 
 class DownloadSettings(Group):
@@ -100,6 +134,62 @@ class DownloadSettings(Group):
         default=30.0, gt=0, validation_alias=AliasChoices("socket_timeout", "DOWNLOAD_TIMEOUT")
     )
     """Seconds without a byte before a download is given up for now."""
+    allow_private_addresses: str = "false"
+    """``true``, or the private networks (``10.1.0.0/16,127.0.0.1``) that seeds, feeds and redirects may lead to."""
+    download_proxy: OptionalSecret = None
+    """Proxy of all downloads (``http://user:password@host:port``); HTTP_PROXY and its kin are not read."""
+    cookies_file: OptionalStr = None
+    """Cookies of a browser session in Netscape format, for sites that yt-dlp knows; read only, never copied to the store."""
+    min_seconds: float = Field(default=0.0, ge=0, validation_alias=AliasChoices("min_seconds", "DOWNLOAD_MIN_SECONDS"))
+    """Shortest recording that is taken, in seconds; 0: any."""
+    max_seconds: float = Field(default=0.0, ge=0, validation_alias=AliasChoices("max_seconds", "DOWNLOAD_MAX_SECONDS"))
+    """Longest recording that is taken, in seconds; 0: any."""
+    rate_limit: OptionalInt = Field(
+        default=None, ge=1, validation_alias=AliasChoices("rate_limit", "DOWNLOAD_RATE_LIMIT")
+    )
+    """Bytes a second that one download may take; unset: as fast as it comes."""
+    sleep_seconds: float = Field(
+        default=0.0, ge=0, le=3600, validation_alias=AliasChoices("sleep_seconds", "DOWNLOAD_SLEEP_SECONDS")
+    )
+    """Seconds between the requests that yt-dlp makes for one item."""
+    extractor_args: OptionalStr = None
+    """Arguments of yt-dlp's extractors as on its command line, blank between them: ``youtube:player_client=web,tv;lang=en``."""
+    audio_format: Literal["keep", "m4a"] = "keep"
+    """``keep`` stores audio as it came; ``m4a`` converts everything else to M4A (AAC)."""
+    egress: str = "default"
+    """Name of the address by which these pods leave: all that share it share its budgets and pauses."""
+    site_requests_per_hour: int = Field(default=300, ge=0)
+    """Items an hour that all pods of one egress ask of one site that yt-dlp knows by name; 0: no limit."""
+    host_requests_per_hour: int = Field(default=0, ge=0)
+    """The same for one host of plain audio files; 0: no limit."""
+    respect_robots: bool = False
+    """Ask a host's robots.txt before an item is fetched."""
+    allowed_licences: OptionalStr = None
+    """Licences that are taken, comma between them (``cc-by,cc0``), judged when the site has told its own; unset: all."""
+    keep_partials: int = Field(default=32, ge=0, le=10_000)
+    """Broken-off downloads that this machine keeps for a day, to go on where they ended; 0: none."""
+
+    @field_validator("allow_private_addresses")
+    @classmethod
+    def _names_networks(cls, value: str) -> str:
+        networks(value)
+        return value
+
+    @field_validator("download_proxy")
+    @classmethod
+    def _is_a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        # Told here once: a proxy that cannot be used would fail every item, one by one.
+        parts = urlsplit(value.get_secret_value()) if value else None
+        if parts is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be http://host:port or https://host:port, with user:password@ where it asks for one")
+        return value
+
+    @field_validator("egress")
+    @classmethod
+    def _fits_a_key(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", value) or ".." in value:
+            raise ValueError("must be a word of letters, digits, '.', '_' and '-'")
+        return value
 
 
 class ProcessSettings(Group):
@@ -152,13 +242,74 @@ class UploadSettings(Group):
     """Folder of the published data set when no HF_REPO_ID is set."""
     shard_bytes: int = Field(default=1_000_000_000, ge=1)
     """Audio bytes after which a batch is full."""
+    uploads_at_once: int = Field(default=4, ge=1, le=64)
+    """Shards under way in one upload process; each takes SHARD_BYTES of temporary disk while it is built and sent."""
+    shards_per_commit: int = Field(default=50, ge=1, le=200)
+    """At most this many shards go into one commit; the Hub slows down with long lists of files."""
+    commit_seconds: float = Field(default=20.0, ge=0)
+    """A finished shard waits this long for others of its process, so that they share a commit (the Hub counts commits)."""
+
+
+class AutokickSettings(Group):
+    """How the autokicker watches the cluster, yields to others and grows again."""
+
+    namespace: OptionalStr = None
+    """Namespace of the Deployment; unset: the pod's own, else the kubeconfig's."""
+    target_deployment: str = "emiliapipe"
+    """Deployment whose replicas are set."""
+    interval: float = Field(default=15.0, ge=1, le=3600)
+    """Seconds after which everything is listed afresh; changes are seen at once, by watching."""
+    buffer: int = Field(default=1, ge=0, le=100)
+    """Pods of ours that may sit pending as probes while nobody else waits: they tell when there is room for more."""
+    baseline: int = Field(default=0, ge=0)
+    """Replicas that are kept while others are pending."""
+    max_replicas: int = Field(default=0, ge=0)
+    """Most replicas; 0: no limit."""
+    exclude_label: str = "lowprio"
+    """Pods with this label (and EXCLUDE_VALUE) are ours or our kin: nobody yields to them."""
+    exclude_value: str = "true"
+    """Value of EXCLUDE_LABEL."""
+    policy: Literal["just-enough", "all"] = "just-enough"
+    """``just-enough``: the fewest pods whose end lets the others run; ``all``: down to BASELINE as soon as one waits."""
+    resource: str = "nvidia.com/gpu"
+    """The resource that is lent and given back; pods that ask for none of it are nobody to yield to."""
+    quiet_seconds: float = Field(default=60.0, ge=0, le=86400)
+    """With ``just-enough``: seconds without a waiting guest before it grows again."""
+    growth_step: int = Field(default=1, ge=1, le=1000)
+    """Pods added at once while there is room for them (more than one: where nodes may be listed)."""
+    idle_seconds: float = Field(default=300.0, ge=0)
+    """Seconds with an empty queue after which idle replicas end; 0: never."""
+    escalation_seconds: float = Field(default=30.0, ge=1, le=3600)
+    """A guest that does not take the room made for it within this time gets more, step by step up to all of ours."""
+    probe: bool = True
+    """Keep BUFFER pods pending; off: grow by counting free GPUs, which wants the right to list nodes and all pods."""
+    tasks_per_replica: float = Field(default=1.0, gt=0)
+    """Open tasks that are worth one replica; growth ends there. The queue is read where STORE_URL (or a bucket) is set."""
+    queue_seconds: float = Field(default=30.0, ge=0.1)
+    """Seconds between two looks at the queue."""
+    node_gpus: int = Field(default=8, ge=1)
+    """GPUs of a node, for an autokicker that may not list nodes."""
+    watch_namespaces: str = "*"
+    """Namespaces whose pods are looked at, comma between them; ``*``: all, or NAMESPACE alone where only that is allowed."""
+    gang_labels: str = (
+        "scheduling.x-k8s.io/pod-group,scheduling.k8s.io/group-name,pod-group.scheduling.sigs.k8s.io,"
+        "kueue.x-k8s.io/pod-group-name,leaderworkerset.sigs.k8s.io/group-key,duplexforge.io/gang"
+    )
+    """Labels or annotations by which pods belong to a gang, which starts whole or not at all; comma between them."""
+    lease_name: str = "duplexforge-autokick"
+    """Lease by which one of several autokickers leads; it also carries the last decisions."""
+    leader_seconds: float = Field(default=15.0, ge=1, le=600)
+    """Seconds after which a silent leader is replaced."""
+    cluster_timeout: float = Field(default=10.0, gt=0, le=300)
+    """Seconds without an answer after which a request to the API server is given up."""
 
 
 GROUPS: dict[str, tuple[type[Group], ...]] = {
-    "seed": (StoreSettings, QueueSettings, SqsSettings, DownloadSettings, UploadSettings),
+    "seed": (StoreSettings, QueueSettings, SqsSettings, SeedSettings, DownloadSettings, UploadSettings),
     "download": (StoreSettings, QueueSettings, SqsSettings, DownloadSettings),
     "process": (StoreSettings, QueueSettings, SqsSettings, ProcessSettings),
     "upload": (StoreSettings, QueueSettings, SqsSettings, UploadSettings),
     "status": (StoreSettings, QueueSettings, SqsSettings),
     "run": (StoreSettings, QueueSettings, SqsSettings, DownloadSettings, ProcessSettings, UploadSettings),
+    "autokick": (StoreSettings, QueueSettings, SqsSettings, AutokickSettings),
 }

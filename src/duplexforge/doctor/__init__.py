@@ -19,7 +19,7 @@ from rich.text import Text
 
 from duplexforge import config, roles
 from duplexforge.config import ProcessSettings, Settings, UploadSettings
-from duplexforge.doctor import gpu, packages, paths, weights
+from duplexforge.doctor import gpu, packages, paths, queues, weights
 from duplexforge.doctor.finding import Finding as Finding
 from duplexforge.doctor.probe import probe
 from duplexforge.errors import DuplexforgeError
@@ -55,7 +55,7 @@ def examine(store: str | None) -> list[Finding]:
     except DuplexforgeError as error:
         return [*findings, Finding("settings", False, str(error), "correct the named variables")]
     findings.append(Finding("settings", True, "all values make sense"))
-    findings += [_store(settings), _ffmpeg()]
+    findings += [_store(settings), *queues.of_settings(settings), _ffmpeg()]
     findings += _processing(settings[ProcessSettings])
     return [*findings, paths.scratch(settings[ProcessSettings].scratch_dir), _publishing(settings[UploadSettings])]
 

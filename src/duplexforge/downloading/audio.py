@@ -41,6 +41,7 @@ _TYPES = {
 # Codecs that an .m4a holds as they are; others are encoded anew.
 _COPIED = ("aac", "alac")
 _BIT_RATE = 128_000
+_AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
 _BEAT_EVERY = 200
 
 
@@ -107,7 +108,9 @@ def _copied(source: Any, stream: Any, out: Any) -> Iterator[Any]:
 def _encoded(source: Any, stream: Any, out: Any) -> Iterator[Any]:
     import av
 
-    target = out.add_stream("aac", rate=stream.codec_context.sample_rate or 48_000, bit_rate=_BIT_RATE)
+    # AAC knows rates up to 96 kHz and no odd ones; speech loses nothing at 48.
+    rate = stream.codec_context.sample_rate
+    target = out.add_stream("aac", rate=rate if rate in _AAC_RATES else 48_000, bit_rate=_BIT_RATE)
     target.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
     resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate)
     for frame in source.decode(stream):

@@ -1,4 +1,5 @@
-"""Why an item could not be had, as one of our errors: permanent (InputError) or for now (RetryLater).
+"""Why an item could not be had, as one of our errors: permanent (InputError), for now (RetryLater), or not its fault at
+all (Throttled: the site wants fewer requests, so the task goes back uncounted and the site is paused for all pods).
 
 Two tables: HTTP status codes, and what yt-dlp says (its messages are the only interface it has; the tests hold
 recorded ones). The first row that matches decides, so the special stand before the general. What no row knows is tried
@@ -14,7 +15,8 @@ import time
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from duplexforge.errors import DuplexforgeError, InputError, RetryLater
+from duplexforge import log
+from duplexforge.errors import DuplexforgeError, InputError, RetryLater, Throttled
 
 _MAX_WAIT = 6 * 3600.0
 _MAX_MESSAGE = 300
@@ -27,6 +29,7 @@ _PERMANENT_STATUS = {
     404: ("gone", "it is not there"),
     407: ("denied", "the proxy wants a login"),
     410: ("gone", "it was taken away"),
+    416: ("range", "it has no such part"),
     451: ("geo", "it is blocked for legal reasons"),
 }
 _LATER_STATUS = {
@@ -36,14 +39,15 @@ _LATER_STATUS = {
     429: ("throttled", "too many requests"),
 }
 
-_THROTTLED, _NETWORK = "throttled", "network"
-_LATER = (_THROTTLED, _NETWORK, "site")
+_THROTTLED, _NETWORK, _BOT = "throttled", "network", "bot_check"
+_LATER = (_NETWORK, "site")
 
 # reason <- what yt-dlp says (searched without case). Order matters: "video unavailable" also opens other messages.
 _MESSAGES: tuple[tuple[str, str], ...] = tuple(
     (reason, pattern)
     for reason, patterns in (
-        (_THROTTLED, (r"not a bot", r"rate.?limit", r"too many requests", r"try again later", r"anti-bot challenge")),
+        (_BOT, (r"not a bot", r"anti-bot challenge", r"solve (?:a|the) captcha")),
+        (_THROTTLED, (r"rate.?limit", r"too many requests", r"try again later")),
         ("age", (r"confirm your age", r"age.?restrict", r"inappropriate for some users", r"age verification")),
         ("members", (r"members.only", r"channel's members", r"join this channel", r"subscribers? only")),
         ("paid", (r"requires? payment", r"purchase", r"only available to (?:paying|premium)")),
@@ -79,6 +83,7 @@ _MESSAGES: tuple[tuple[str, str], ...] = tuple(
             "unsupported",
             (r"is not a valid url", r"no connection adapters", r"file:// urls", r"unknown url type", r"redirect loop"),
         ),
+        ("unsupported", (r"ffmpeg (?:could )?not (?:be )?found", r"ffmpeg is not installed")),
         ("not_audio", (r"unsupported url", r"no video formats", r"requested format is not available")),
         ("empty", (r"did not get any data",)),
         (
@@ -101,6 +106,7 @@ _MESSAGES: tuple[tuple[str, str], ...] = tuple(
 )
 
 _MEANING = {
+    _BOT: "the site takes this address for a bot",
     _THROTTLED: "the site wants fewer requests",
     _NETWORK: "the connection failed",
     "age": "it is only for viewers who proved their age",
@@ -125,8 +131,11 @@ def http_status(status: int, retry_after: str | None = None) -> DuplexforgeError
         reason, meaning = _PERMANENT_STATUS[status]
         return InputError(f"the server answered {status}: {meaning}", reason=reason)
     reason, meaning = _LATER_STATUS.get(status, (_NETWORK, "the server is in trouble"))
+    after = wait_seconds(retry_after)
+    if status == 429 or (status == 503 and after is not None):
+        return Throttled(f"the server answered {status}: {meaning}", reason=_THROTTLED, after=after)
     if status >= 500 or status in _LATER_STATUS:
-        return RetryLater(f"the server answered {status}: {meaning}", reason=reason, after=wait_seconds(retry_after))
+        return RetryLater(f"the server answered {status}: {meaning}", reason=reason, after=after)
     return InputError(f"the server answered {status}: it refuses the request", reason="refused")
 
 
@@ -145,18 +154,21 @@ def wait_seconds(retry_after: str | None) -> float | None:
 
 def site_error(message: str, *, status: int | None = None, retry_after: str | None = None) -> DuplexforgeError:
     """The error that yt-dlp's ``message`` stands for; ``status`` is the HTTP status behind it, where there was one."""
-    said = " ".join(message.split()).removeprefix("ERROR: ")[:_MAX_MESSAGE]
+    said = log.redact(" ".join(message.split()).removeprefix("ERROR: "))[:_MAX_MESSAGE]
     for reason, pattern in _MESSAGES:
         if re.search(pattern, message, re.IGNORECASE):
             return _error(reason, said, retry_after)
     # A media URL that a page has just handed out and that is forbidden at once is a throttle, not a closed door.
     if status == 403 and "unable to download video data" in message:
-        return _error(_THROTTLED, said, retry_after)
+        # It may well be the item, so it counts.
+        return RetryLater(f"{_MEANING[_THROTTLED]} ({said})", reason=_THROTTLED)
     return http_status(status, retry_after) if status is not None and status >= 400 else _error("site", said, None)
 
 
 def _error(reason: str, said: str, retry_after: str | None) -> DuplexforgeError:
     text = f"{_MEANING[reason]} ({said})"
+    if reason in (_THROTTLED, _BOT):
+        return Throttled(text, reason=reason, after=wait_seconds(retry_after))
     if reason in _LATER:
         return RetryLater(text, reason=reason, after=wait_seconds(retry_after))
     return InputError(text, reason=reason)
@@ -168,7 +180,7 @@ def network_error(error: BaseException, url: str) -> RetryLater:
     The message names the host, not the whole ``url``: its query may be a signature.
     """
     host = urlsplit(url).netloc.rpartition("@")[2]
-    said = " ".join(str(_root(error)).split())[:_MAX_MESSAGE] or type(error).__name__
+    said = log.redact(" ".join(str(_root(error)).split()))[:_MAX_MESSAGE] or type(error).__name__
     return RetryLater(f"no answer from {host}, try again later: {said}", reason=_NETWORK)
 
 

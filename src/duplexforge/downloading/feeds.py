@@ -1,4 +1,4 @@
-"""RSS podcast feeds as tasks: a local file or a URL, read safely (no entities, no external parts, a cap on size).
+"""Podcast feeds (RSS 2 and Atom) as tasks: a local file or a URL, read safely by ``markup``.
 
 An item is known by (podcast:guid or feed URL, item guid or enclosure URL), so a feed that moves host or renames its
 files does not make its episodes new. A feed can only name http(s) URLs: anything else is refused and counted.
@@ -6,12 +6,15 @@ files does not make its episodes new. A feed can only name http(s) URLs: anythin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from duplexforge.downloading.identity import host_word, normal_url, source_word, web_url
+from duplexforge.downloading.identity import host_word, normal_url, source_word, url_id, web_url, youtube_id
+from duplexforge.downloading.markup import MAX_DOCUMENT, root_of, text_of
 from duplexforge.downloading.notes import SeedReport
 from duplexforge.errors import InputError
 from duplexforge.layout import UNKNOWN_LANGUAGE, hashed_id, language_subtag
@@ -20,21 +23,24 @@ from duplexforge.records import DownloadTask
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-# The largest public feeds are a tenth of this.
-MAX_FEED = 32 * 1024 * 1024
+MAX_FEED = MAX_DOCUMENT
 _ITUNES = "{http://www.itunes.com/dtds/podcast-1.0.dtd}"
 _ATOM = "{http://www.w3.org/2005/Atom}"
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _PODCAST = (
     "{https://podcastindex.org/namespace/1.0}",
     "{https://github.com/Podcastindex-org/podcast-namespace/blob/main/docs/1.0.md}",
 )
 _LICENCE = ("{http://backend.userland.com/creativeCommonsRssModule}license", "{http://web.resource.org/cc/}license")
 _MAX_TEXT = 500
+_MAX_ORIGIN = 1000
+_MAX_ORIGINS = 4
 
 
 def looks_like_feed(start: bytes) -> bool:
-    """Whether a document that begins with ``start`` is an RSS feed."""
-    return b"<rss" in start[:4096]
+    """Whether a document that begins with ``start`` is an RSS or Atom feed."""
+    head = start[:4096]
+    return b"<rss" in head or (b"<feed" in head and _ATOM[1:-1].encode() in head)
 
 
 def feed_tasks(
@@ -42,27 +48,36 @@ def feed_tasks(
 ) -> Iterator[DownloadTask]:
     """A task per item of the feed in ``body``; ``where`` is its URL or file name.
 
-    ``language`` and ``licence`` win over what the feed says. InputError(``bad_feed``) when it is no RSS or has no
+    ``language`` and ``licence`` win over what the feed says. InputError(``bad_feed``) when it is no feed or has no
     items.
     """
-    channel = _channel(body, where)
+    root = root_of(body, where, "feed")
     remote = where if where.startswith(("http://", "https://")) else None
+    atom = root.tag == f"{_ATOM}feed"
+    channel = root if atom else root.find("channel") if root.tag == "rss" else None
+    if channel is None:
+        raise InputError(
+            f"{where} is XML but not an RSS or Atom feed (its root is {root.tag[:60]!r})", reason="bad_feed"
+        )
+    stated = channel.get(_LANG) if atom else text_of(channel, "language")
     feed = _Feed(
         identity=_feed_identity(channel, remote, where),
         base=remote,
-        language=language if language != UNKNOWN_LANGUAGE else language_subtag(_text(channel, "language")),
+        language=language if language != UNKNOWN_LANGUAGE else language_subtag(stated),
         licence=licence or _licence(channel),
-        uploader=_text(channel, f"{_ITUNES}author") or _text(channel, "title"),
+        uploader=_author(channel) or _title(channel),
         source=source_word(source, "web") if source else _source(channel, remote),
+        origins=_origins(channel, remote),
     )
-    items = channel.findall("item")
+    items = channel.findall(f"{_ATOM}entry" if atom else "item")
     if not items:
         raise InputError(f"the feed {where} has no items", reason="bad_feed")
+    read = _atom_task if atom else _task
     for item in items:
         try:
-            yield _task(item, feed, licence)
+            yield read(item, feed, licence)
         except InputError as error:
-            notes.refuse(_text(item, "title") or _text(item, "guid") or "an item without a title", error)
+            notes.refuse(_title(item) or text_of(item, "guid") or "an item without a title", error)
 
 
 @dataclass(frozen=True)
@@ -75,38 +90,23 @@ class _Feed:
     licence: str | None
     uploader: str | None
     source: str
+    origins: list[str] | None
 
 
-def _channel(body: bytes, where: str) -> Element:
-    from xml.etree.ElementTree import ParseError
-
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import fromstring
-
-    if len(body) > MAX_FEED:
-        raise InputError(f"the feed {where} is larger than {MAX_FEED} bytes", reason="too_large")
-    try:
-        root = fromstring(body.lstrip())  # a blank line before <?xml is wrong but common
-    except DefusedXmlException as error:
-        raise InputError(f"the feed {where} defines XML entities, which are refused", reason="bad_feed") from error
-    except (ParseError, ValueError, LookupError) as error:
-        message = f"{where} is not XML ({error}): is it really the address of a feed?"
-        raise InputError(message, reason="bad_feed") from error
-    channel = root.find("channel") if root.tag == "rss" else None
-    if channel is None:
-        raise InputError(f"{where} is XML but not an RSS feed (its root is {root.tag[:60]!r})", reason="bad_feed")
-    return channel
+def _audio_url(url: str | None, kind: str | None, base: str | None) -> str:
+    """The address of an enclosure that may be audio."""
+    if not (url or "").strip():
+        raise InputError("the item has no enclosure", reason="no_enclosure")
+    kind = (kind or "").strip().lower()
+    if kind.startswith(("image/", "text/")) or kind in ("application/pdf", "application/epub+zip"):
+        raise InputError(f"the enclosure is {kind}, not audio", reason="not_audio")
+    return web_url(url or "", base)
 
 
 def _task(item: Element, feed: _Feed, licence: str | None) -> DownloadTask:
     enclosure = item.find("enclosure")
-    if enclosure is None or not enclosure.get("url", "").strip():
-        raise InputError("the item has no enclosure", reason="no_enclosure")
-    kind = enclosure.get("type", "").strip().lower()
-    if kind.startswith(("image/", "text/")) or kind in ("application/pdf", "application/epub+zip"):
-        raise InputError(f"the enclosure is {kind}, not audio", reason="not_audio")
-    url = web_url(enclosure.get("url", ""), feed.base)
-    guid = _text(item, "guid", limit=None) or normal_url(url)
+    url = _audio_url(*((None, None) if enclosure is None else (enclosure.get("url"), enclosure.get("type"))), feed.base)
+    guid = text_of(item, "guid", limit=None) or normal_url(url)
     episode = hashed_id("pod", feed.identity, guid)
     return DownloadTask(
         id=episode,
@@ -115,32 +115,79 @@ def _task(item: Element, feed: _Feed, licence: str | None) -> DownloadTask:
         language=feed.language,
         source=feed.source,
         licence=licence or _licence(item) or feed.licence,
-        title=_text(item, "title"),
-        uploader=_text(item, f"{_ITUNES}author") or feed.uploader,
-        published=_date(_text(item, "pubDate")),
+        title=_title(item),
+        uploader=_author(item) or feed.uploader,
+        published=_date(text_of(item, "pubDate")),
+        duration=_seconds(text_of(item, f"{_ITUNES}duration")),
+        origins=feed.origins,
     )
+
+
+def _atom_task(entry: Element, feed: _Feed, licence: str | None) -> DownloadTask:
+    """As ``_task``; an entry without an enclosure is taken where its page is a video (YouTube's own feeds)."""
+    links = {link.get("rel", "alternate"): link for link in reversed(entry.findall(f"{_ATOM}link"))}
+    enclosure, page = links.get("enclosure"), links.get("alternate")
+    video = youtube_id(page.get("href", "")) if page is not None and enclosure is None else None
+    if video and page is not None:
+        url = f"https://www.youtube.com/watch?v={video}"
+        episode = url_id(url)
+    else:
+        url = _audio_url(
+            *((None, None) if enclosure is None else (enclosure.get("href"), enclosure.get("type"))), feed.base
+        )
+        episode = hashed_id("pod", feed.identity, text_of(entry, f"{_ATOM}id", limit=None) or normal_url(url))
+    language = language_subtag(entry.get(_LANG))
+    return DownloadTask(
+        id=episode,
+        episode_id=episode,
+        url=url,
+        video_id=video,
+        language=language if feed.language == UNKNOWN_LANGUAGE else feed.language,
+        source=feed.source,
+        licence=licence or _licence(entry) or feed.licence,
+        title=_title(entry),
+        uploader=_author(entry) or feed.uploader,
+        published=_iso_date(text_of(entry, f"{_ATOM}published") or text_of(entry, f"{_ATOM}updated")),
+        origins=feed.origins,
+    )
+
+
+def _title(element: Element) -> str | None:
+    return text_of(element, "title") or text_of(element, f"{_ATOM}title")
+
+
+def _author(element: Element) -> str | None:
+    return text_of(element, f"{_ITUNES}author") or text_of(element, f"{_ATOM}author/{_ATOM}name")
+
+
+def _origins(channel: Element, remote: str | None) -> list[str] | None:
+    """The addresses under which the owner of a feed knows it."""
+    own = [link.get("href", "") for link in channel.findall(f"{_ATOM}link") if link.get("rel") in ("self", "alternate")]
+    found = [remote or "", *own, text_of(channel, "link", limit=None) or ""]
+    kept = [url for url in dict.fromkeys(found) if url.startswith(("http://", "https://")) and len(url) <= _MAX_ORIGIN]
+    return kept[:_MAX_ORIGINS] or None
 
 
 def _feed_identity(channel: Element, remote: str | None, where: str) -> str:
     for namespace in _PODCAST:
-        if guid := _text(channel, f"{namespace}guid", limit=None):
+        if guid := text_of(channel, f"{namespace}guid", limit=None):
             return guid.lower()
     if remote:
         return normal_url(remote)
     # A feed saved to a file is the feed it was: it says where it came from.
     own = [link.get("href", "") for link in channel.findall(f"{_ATOM}link") if link.get("rel") == "self"]
-    for candidate in [*own, _text(channel, "link", limit=None) or ""]:
+    for candidate in [*own, text_of(channel, "link", limit=None) or ""]:
         try:
             return normal_url(web_url(candidate))
         except InputError:
             continue
-    return _text(channel, "title") or where
+    return _title(channel) or where
 
 
 def _source(channel: Element, remote: str | None) -> str:
     if remote:
         return host_word(remote)
-    return source_word(_text(channel, "title") or "", "local")
+    return source_word(_title(channel) or "", "local")
 
 
 def _licence(element: Element) -> str | None:
@@ -150,12 +197,7 @@ def _licence(element: Element) -> str | None:
             text = (found.text or "").strip() or next(iter(found.attrib.values()), "")
             if text:
                 return text[:_MAX_TEXT]
-    return _text(element, "copyright")
-
-
-def _text(element: Element, tag: str, *, limit: int | None = _MAX_TEXT) -> str | None:
-    text = (element.findtext(tag) or "").strip()
-    return text[:limit] or None
+    return text_of(element, "copyright") or text_of(element, f"{_ATOM}rights")
 
 
 def _date(text: str | None) -> str | None:
@@ -164,3 +206,19 @@ def _date(text: str | None) -> str | None:
         return parsedate_to_datetime(text).isoformat() if text else None
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _iso_date(text: str | None) -> str | None:
+    """An RFC 3339 date as ISO; None when it is none."""
+    try:
+        return datetime.fromisoformat(text).isoformat() if text else None
+    except ValueError:
+        return None
+
+
+def _seconds(text: str | None) -> float | None:
+    """Seconds of ``3600``, ``59:30`` or ``1:02:03``; None when it is none of these."""
+    parts = (text or "").split(":")
+    if not text or len(parts) > 3 or not all(re.fullmatch(r"\d{1,7}(\.\d{1,6})?", part, re.ASCII) for part in parts):
+        return None
+    return sum((float(part) * (1, 60, 3600)[place] for place, part in enumerate(reversed(parts))), 0.0)

@@ -6,17 +6,22 @@ import hashlib
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from duplexforge.config import DownloadSettings
-from duplexforge.downloading.direct import START, fetch_direct, is_page, names_audio
+from duplexforge.config import DownloadSettings, StoreSettings
+from duplexforge.downloading.buckets import SCHEME, fetch_object
+from duplexforge.downloading.direct import NO_PARTIALS, START, fetch_direct, is_page, names_audio
+from duplexforge.downloading.guard import Guard
 from duplexforge.downloading.identity import web_url
 from duplexforge.downloading.item import Item
 from duplexforge.downloading.local import local_id, path_of
-from duplexforge.downloading.site import fetch_site, has_extractor
+from duplexforge.downloading.resume import Partials
+from duplexforge.downloading.site import extractor_of, fetch_site
 from duplexforge.downloading.watch import Watch, never
+from duplexforge.downloading.web import Route
 from duplexforge.errors import InputError, RetryLater
 from duplexforge.layout import audio_extension
 from duplexforge.records import DownloadTask
@@ -24,31 +29,92 @@ from duplexforge.records import DownloadTask
 _BLOCK = 1 << 20
 
 
-def fetch_item(
-    task: DownloadTask, folder: Path, settings: DownloadSettings, *, stopping: Callable[[], bool] = never
-) -> Item:
+@dataclass(frozen=True)
+class Ways:
+    """How one process fetches: its settings, its route to the network, what it keeps of broken-off files, and how it
+    reads buckets (None: not at all)."""
+
+    settings: DownloadSettings
+    route: Route
+    partials: Partials = NO_PARTIALS
+    store: StoreSettings | None = None
+
+    @classmethod
+    def of(
+        cls,
+        settings: DownloadSettings,
+        *,
+        guard: Guard | None = None,
+        partials: Partials = NO_PARTIALS,
+        store: StoreSettings | None = None,
+    ) -> Ways:
+        """The ways that ``settings`` name."""
+        proxy = settings.download_proxy.get_secret_value() if settings.download_proxy else None
+        route = Route(settings.socket_timeout, guard or Guard(settings.allow_private_addresses), proxy)
+        return cls(settings, route, partials, store)
+
+    def watch(self, stopping: Callable[[], bool] = never) -> Watch:
+        """What a download is held to."""
+        wanted = self.settings
+        return Watch(
+            wanted.max_bytes,
+            stopping,
+            shortest=wanted.min_seconds,
+            longest=wanted.max_seconds,
+            rate=wanted.rate_limit,
+        )
+
+
+def secrets_of(settings: DownloadSettings) -> list[str]:
+    """What of the settings no log may show: the proxy's address and the password in it."""
+    if settings.download_proxy is None:
+        return []
+    proxy = settings.download_proxy.get_secret_value()
+    try:
+        password = urlsplit(proxy).password
+    except ValueError:
+        password = None
+    return [proxy, *([password, unquote(password)] if password else [])]
+
+
+def fetch_item(task: DownloadTask, folder: Path, ways: Ways, *, stopping: Callable[[], bool] = never) -> Item:
     """Bring the item of ``task`` to ``folder``.
 
     ``stopping`` is asked between blocks; true ends the download with Preempted. Raises InputError (the item is to
     blame) or RetryLater (the network, the site or this machine's disk is).
     """
-    watch = Watch(settings.max_bytes, stopping)
+    watch = ways.watch(stopping)
     try:
-        if urlsplit(task.url.strip()).scheme.lower() == "file":
-            return _copy(task, folder, settings, watch)
-        return _web(web_url(task.url), folder, settings, watch)
+        if is_file(task):
+            return _copy(task, folder, ways.settings, watch)
+        if is_object(task) and ways.store is not None:
+            return fetch_object(task.url, folder, ways.store, watch)
+        return _web(task, folder, ways, watch)
     except OSError as error:
         # Every error of the network and of the input is translated where it happens; what is left is this machine's.
         raise RetryLater(f"this machine could not keep the download: {error}", reason="machine") from error
 
 
-def _web(url: str, folder: Path, settings: DownloadSettings, watch: Watch) -> Item:
+def is_file(task: DownloadTask) -> bool:
+    """Whether the task's address is a file of this machine."""
+    return urlsplit(task.url.strip()).scheme.lower() == "file"
+
+
+def is_object(task: DownloadTask) -> bool:
+    """Whether the task's address is an object of a bucket."""
+    return task.url.strip().lower().startswith(SCHEME)
+
+
+def _web(task: DownloadTask, folder: Path, ways: Ways, watch: Watch) -> Item:
+    url = web_url(task.url)
+    ways.route.guard.check(url)
     # Some extractors also claim plain audio addresses of their site; the file itself is the shorter way.
-    if names_audio(url) or not has_extractor(url):
-        item = fetch_direct(url, folder, timeout=settings.socket_timeout, watch=watch)
+    if names_audio(url) or extractor_of(url) is None:
+        item = fetch_direct(url, folder, route=ways.route, watch=watch, partials=ways.partials)
         if item is not None:
             return item
-    item = fetch_site(url, folder, timeout=settings.socket_timeout, watch=watch, ffmpeg=ffmpeg_path())
+    only_audio = task.only_audio is not False
+    item = fetch_site(url, folder, ways.settings, guard=ways.route.guard, watch=watch, only_audio=only_audio)
     with item.path.open("rb") as file:
         if is_page(file.read(START)):
             raise InputError("the server calls a page audio", reason="not_audio")
@@ -92,7 +158,7 @@ def _keep(original: BinaryIO, path: Path, watch: Watch) -> tuple[Path, str]:
 
 
 def ffmpeg_path() -> str | None:
-    """The system's ffmpeg, else the one that imageio-ffmpeg carries, else None. Only yt-dlp asks for it, and seldom."""
+    """The system's ffmpeg, else the one that imageio-ffmpeg carries, else None. No download needs it."""
     if found := shutil.which("ffmpeg"):
         return found
     try:

@@ -14,9 +14,11 @@ from duplexforge.layout import hashed_id
 
 _MAX_URL = 8192
 _MAX_SOURCE = 60
+_CONTROL = re.compile(r"[\x00-\x1f]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _YOUTUBE_HOSTS = ("youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "www.youtube-nocookie.com")
 _YOUTUBE_PATH = re.compile(r"/(?:shorts|embed|live|v)/([A-Za-z0-9_-]{11})(?:[/?#]|$)")
+_YOUTUBE_CHANNEL = re.compile(r"(/@[^/?#]+|/(?:channel|c|user)/[^/?#]+)(?:/|$)")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 # Everything printable in ASCII but quotes, angle brackets and blanks; "%" keeps escapes that are already there.
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~-._"
@@ -29,7 +31,7 @@ def web_url(text: str, base: str | None = None) -> str:
     would reach this machine's own files, and a password in it would end up in records.
     """
     wanted = text.strip()
-    if not wanted or len(wanted) > _MAX_URL or any(ord(letter) < 32 for letter in wanted):
+    if not wanted or len(wanted) > _MAX_URL or _CONTROL.search(wanted):
         raise InputError("not a URL (empty, too long, or with control characters)", reason="refused")
     try:
         parts = urlsplit(urljoin(base, wanted) if base else wanted)
@@ -55,6 +57,33 @@ def normal_url(url: str) -> str:
     if parts.port and parts.port != _DEFAULT_PORTS.get(parts.scheme):
         host = f"{host}:{parts.port}"
     return urlunsplit((parts.scheme, host, parts.path or "/", parts.query, ""))
+
+
+def address(url: str) -> str:
+    """The spelling under which addresses are compared: no scheme, no ``www.``, no final slash; a YouTube channel is one
+    whichever of its pages is named. ValueError when the host makes no sense."""
+    parts = urlsplit(normal_url(url))
+    path = parts.path.rstrip("/")
+    if parts.netloc in _YOUTUBE_HOSTS:
+        if channel := _YOUTUBE_CHANNEL.match(path):
+            name = channel.group(1)
+            # Handles are written in any case; channel ids are not.
+            return "youtube.com" + (name.lower() if name.startswith("/@") else name)
+        if path == "/playlist":
+            return f"youtube.com{path}?list={next(iter(parse_qs(parts.query).get('list', [])), '')}"
+    return parts.netloc.removeprefix("www.") + path + (f"?{parts.query}" if parts.query else "")
+
+
+def youtube_list(url: str) -> bool:
+    """Whether a YouTube URL names a channel (by any of its names) or a playlist rather than one video."""
+    # Asked of every line of a list of millions.
+    if "youtube" not in url.lower():
+        return False
+    parts = urlsplit(url)
+    if (parts.hostname or "").lower() not in _YOUTUBE_HOSTS or youtube_id(url):
+        return False
+    path = parts.path.rstrip("/")
+    return bool(_YOUTUBE_CHANNEL.match(path)) or (path in ("/playlist", "/watch") and "list" in parse_qs(parts.query))
 
 
 def youtube_id(url: str) -> str | None:

@@ -19,3 +19,6 @@ class Item:
     uploader: str | None = None
     licence: str | None = None
     published: str | None = None
+    extractor: str | None = None
+    video_id: str | None = None
+    page_url: str | None = None

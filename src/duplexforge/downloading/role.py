@@ -1,8 +1,8 @@
-"""Download one item: fetch it, see what it is, send the audio, commit its record.
+"""Download one item: wait for its turn, fetch it, see what it is, send the audio, commit its record.
 
 The record, created if absent, is the commit. Audio goes to its plain key when that is free or already holds the same
 bytes, else to a key with the attempt's name in it, so nothing an attempt writes can alter what a committed record
-names.
+names. A feed task has no audio: its items are put into the queue (``expand``).
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from duplexforge import storage
-from duplexforge.config import DownloadSettings
-from duplexforge.downloading.audio import extract, probe
-from duplexforge.downloading.fetch import fetch_item
-from duplexforge.downloading.identity import source_word
+from duplexforge import log, storage
+from duplexforge.downloading.admission import Admission
+from duplexforge.downloading.convert import as_audio
+from duplexforge.downloading.expand import expand
+from duplexforge.downloading.fetch import Ways, fetch_item, is_file, is_object, secrets_of
+from duplexforge.downloading.identity import source_word, web_url
 from duplexforge.downloading.item import Item
+from duplexforge.downloading.pacing import Pacing
+from duplexforge.downloading.public import public_url
+from duplexforge.downloading.site_options import extractor_args
+from duplexforge.downloading.turns import Turns
 from duplexforge.downloading.watch import never
-from duplexforge.errors import DuplexforgeError, InputError, RetryLater
+from duplexforge.errors import ConfigError, DuplexforgeError, InputError, RetryLater
 from duplexforge.layout import Layout, language_subtag, safe_name
+from duplexforge.queues.base import TaskQueue
 from duplexforge.records import AudioRecord, DownloadTask, FileEntry, now
 from duplexforge.storage import Store
 from duplexforge.worker import Progress
@@ -28,27 +34,54 @@ from duplexforge.worker import Progress
 class DownloadStep:
     """``worker.Step`` of the download role."""
 
-    def __init__(self, store: Store, layout: Layout, settings: DownloadSettings) -> None:
-        self._store, self._layout, self._settings = store, layout, settings
+    def __init__(self, store: Store, layout: Layout, ways: Ways, *, pacing: Pacing | None = None) -> None:
+        """``pacing`` is the store's own unless a test gives another."""
+        self._store, self._layout, self._ways = store, layout, ways
+        settings = ways.settings
+        extractor_args(settings.extractor_args)  # a wrong setting is told at the start, not at the first item
+        for secret in secrets_of(settings):
+            log.hide(secret)
+        self._admission = Admission(store, layout, settings, ways.route)
+        self._turns = Turns(pacing or Pacing(store, layout, settings.egress), settings)
         self._stopping: Callable[[], bool] = never
+        self._queue: TaskQueue[DownloadTask] | None = None
 
     def stop_when(self, stopping: Callable[[], bool]) -> None:
         """Ask ``stopping`` between the blocks of a download (a worker's ``stopping.is_set``): a task whose download was
         broken off goes back uncounted, where one that is killed after the grace time would count as failed."""
         self._stopping = stopping
 
+    def expand_into(self, queue: TaskQueue[DownloadTask]) -> None:
+        """Put the items of feed tasks into ``queue``: the worker's own."""
+        self._queue = queue
+
     def done(self, task: DownloadTask) -> bool:
-        """Whether the episode's record exists."""
-        return committed(self._store, self._layout, task)
+        """Whether the episode's record exists; a feed is done when its task has ended."""
+        return task.kind == "item" and committed(self._store, self._layout, task)
 
-    def fetch(self, task: DownloadTask, folder: Path) -> Item:
-        """Bring the item to ``folder``. InputError or RetryLater when it cannot be had."""
+    def fetch(self, task: DownloadTask, folder: Path) -> Item | None:
+        """Bring the item to ``folder`` when it is its turn; None for a feed. InputError or RetryLater when it cannot
+        be had, Throttled when it must wait, SiteBroken when nothing of its site can."""
         episode_of(task)
-        return fetch_item(task, folder, self._settings, stopping=self._stopping)
+        self._admission.before(task)
+        if task.kind == "feed":
+            return None
+        if is_file(task) or is_object(task):
+            return fetch_item(task, folder, self._ways, stopping=self._stopping)
+        with self._turns.turn(web_url(task.url), task.id, self._stopping):
+            self._admission.at_the_site(task)
+            item = fetch_item(task, folder, self._ways, stopping=self._stopping)
+        self._admission.after(task, item)
+        return item
 
-    def work(self, task: DownloadTask, fetched: Item, attempt: str, progress: Progress) -> dict[str, Any]:
-        """Send the audio and commit its record. Returns bytes, seconds and extension for the task's record."""
-        path, extension, seconds = _as_audio(fetched, progress)
+    def work(self, task: DownloadTask, fetched: Item | None, attempt: str, progress: Progress) -> dict[str, Any]:
+        """Send the audio and commit its record. Returns bytes, seconds and extension for the task's record; for a feed
+        what ``expand`` counts."""
+        if fetched is None:
+            return self._expand(task, progress)
+        path, extension, seconds = as_audio(fetched, progress, self._ways.settings.audio_format)
+        # Again, for what no site told before.
+        self._ways.watch().lasts(seconds)
         entry = storage.file_entry(path, path.name)
         progress.beat("upload")
         key, own = self._send(path, entry, task=task, extension=extension, attempt=attempt)
@@ -63,6 +96,19 @@ class DownloadStep:
             self._drop(own)
             return {"outcome": "committed by another attempt"}
         return {"bytes": entry.size, "seconds": seconds, "extension": extension}
+
+    def _expand(self, task: DownloadTask, progress: Progress) -> dict[str, Any]:
+        if self._queue is None:
+            raise ConfigError("this worker cannot expand feeds: it was given no queue to put their items into")
+        progress.beat("expanding a feed")
+        with self._turns.turn(web_url(task.url), task.id, self._stopping):
+            return expand(
+                task,
+                self._queue,
+                self._ways.settings,
+                opt_out=self._admission.opt_out(),
+                beat=lambda: progress.beat("expanding a feed"),
+            )
 
     def _send(
         self, path: Path, entry: FileEntry, *, task: DownloadTask, extension: str, attempt: str
@@ -103,37 +149,20 @@ class DownloadStep:
             language=language_subtag(task.language),
             source=_source(task),
             audio_key=key,
-            url=task.url,
+            url=public_url(task.url),
             title=task.title or item.title,
             uploader=task.uploader or item.uploader,
             licence=task.licence or item.licence,
             published=task.published or item.published,
+            extractor=item.extractor,
+            video_id=task.video_id or item.video_id,
+            page_url=item.page_url,
             duration=seconds,
             etag=meta.etag,
             sha256=entry.sha256,
             size=entry.size,
             collected_at=now(),
         )
-
-
-def _as_audio(item: Item, progress: Progress) -> tuple[Path, str, float | None]:
-    """The item as an audio file: path, extension, seconds (None when it cannot be told).
-
-    A file that claims to be audio and cannot be opened is kept as it is: the processing role rejects it, once.
-    """
-    found = probe(item.path)
-    if found is None:
-        if item.extension is None:
-            raise InputError("what the address holds is nothing that can be played", reason="not_audio")
-        return item.path, item.extension, None
-    if found.extension is not None:
-        return item.path, item.extension or found.extension, found.seconds
-    if not found.has_audio:
-        raise InputError("it is a video without sound", reason="not_audio")
-    target = item.path.with_name("audio.m4a")
-    extract(item.path, target, lambda: progress.beat("taking the audio out"))
-    taken = probe(target)
-    return target, "m4a", taken.seconds if taken else None
 
 
 def _source(task: DownloadTask) -> str:

@@ -1,7 +1,9 @@
 """Download through yt-dlp: sites that it knows by name, and pages with audio in them.
 
-One item per task: no playlists, no live streams, no cookies, no configuration files, no plug-ins, no cache. What it
-says goes to our log, and its errors become ours by ``classify``.
+One item per task: no playlists, no live streams, no configuration files, no plug-ins, no cache, no ffmpeg. All that it
+fetches goes through one request handler of ours, whose connections the guard makes: the page, its redirects, the
+playlists of a stream and every part of it. Formats that would need another program are refused, since that program
+would not be guarded. What yt-dlp says goes to our log, and its errors become ours by ``classify``.
 """
 
 from __future__ import annotations
@@ -12,50 +14,74 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from duplexforge import log
+from duplexforge.config import DownloadSettings
 from duplexforge.downloading.classify import network_error, site_error
+from duplexforge.downloading.guard import Guard
 from duplexforge.downloading.item import Item
+from duplexforge.downloading.public import public_url
+from duplexforge.downloading.site_options import site_options
 from duplexforge.downloading.watch import Watch
 from duplexforge.errors import DuplexforgeError, InputError
 from duplexforge.layout import audio_extension
 
-_RETRIES = 2
 _MAX_TEXT = 500
 _LIVE = ("is_live", "is_upcoming", "post_live")
+# What yt-dlp downloads itself, by requests that are guarded. Others (rtmp, mms, websockets) start programs or sockets.
+_PROTOCOLS = (
+    "http",
+    "https",
+    "m3u8",
+    "m3u8_native",
+    "http_dash_segments",
+    "http_dash_segments_generator",
+    "f4m",
+    "ism",
+)
 
 
-class _Voice:
-    """yt-dlp's idea of a logger. All of it is detail for the operator: the error that counts is raised."""
-
-    def __init__(self) -> None:
-        self._log = log.get("yt-dlp")
-
-    def debug(self, message: str) -> None:
-        self._log.debug(message)
-
-    info = warning = error = debug
-
-
-def has_extractor(url: str) -> bool:
-    """Whether yt-dlp knows the site of ``url`` by name (its generic reader of pages does not count)."""
+def extractor_of(url: str) -> str | None:
+    """The site of ``url`` as yt-dlp names it (``youtube``), or None when only its generic reader of pages takes it."""
     from yt_dlp.extractor import gen_extractor_classes
 
-    return any(one.suitable(url) and one.IE_NAME != "generic" for one in gen_extractor_classes())
+    for one in gen_extractor_classes():
+        if one.IE_NAME != "generic" and one.suitable(url):
+            return _word(str(one.IE_NAME))
+    return None
 
 
-def fetch_site(url: str, folder: Path, *, timeout: float, watch: Watch, ffmpeg: str | None = None) -> Item:
-    """Download the best audio of the one item at ``url``. InputError or RetryLater when it cannot be had."""
-    with _downloader(url, _options(folder, timeout, watch, ffmpeg)) as site:
+def _word(name: str) -> str:
+    """The site behind an extractor's name: ``youtube:tab`` is YouTube too."""
+    plain = "".join(letter for letter in name.lower().partition(":")[0] if letter.isascii() and letter.isalnum())
+    return plain or "site"
+
+
+def fetch_site(
+    url: str,
+    folder: Path,
+    settings: DownloadSettings,
+    *,
+    guard: Guard,
+    watch: Watch,
+    only_audio: bool = True,
+) -> Item:
+    """Download the best audio of the one item at ``url``. InputError or RetryLater when it cannot be had.
+
+    Without ``only_audio`` the best file with a picture is taken (the role keeps its sound).
+    """
+    options = site_options(folder, settings, watch, only_audio=only_audio)
+    with opened(url, options, guard) as site:
+        # In two steps, so that what is not wanted costs its page and no more.
         info = site.extract_info(url, download=False)
         _refuse(info, watch)
         info = site.process_ie_result(info, download=True)
-    paths = [Path(one["filepath"]) for one in (info or {}).get("requested_downloads") or [] if one.get("filepath")]
-    if len(paths) != 1 or not paths[0].is_file():
-        raise site_error("nothing was downloaded")
+        paths = [Path(one["filepath"]) for one in (info or {}).get("requested_downloads") or [] if one.get("filepath")]
+        if len(paths) != 1 or not paths[0].is_file():
+            raise site_error("nothing was downloaded")
     size = paths[0].stat().st_size
     if size == 0:
         raise InputError("the server answers with an empty file", reason="empty")
     watch.seen(size)
+    page = _text(info, "webpage_url")
     return Item(
         paths[0],
         audio_extension(paths[0].name),
@@ -63,71 +89,57 @@ def fetch_site(url: str, folder: Path, *, timeout: float, watch: Watch, ffmpeg: 
         uploader=_text(info, "uploader") or _text(info, "channel"),
         licence=_text(info, "license"),
         published=_published(info),
+        extractor=_text(info, "extractor"),
+        video_id=_text(info, "id"),
+        page_url=public_url(page) if page else None,
     )
 
 
 @contextmanager
-def _downloader(url: str, options: dict[str, Any]) -> Iterator[Any]:
-    import yt_dlp
+def opened(url: str, options: dict[str, Any], guard: Guard) -> Iterator[Any]:
+    """yt-dlp with ``options``, all its requests judged by ``guard``, its errors in the block turned into ours."""
     from yt_dlp.globals import plugin_dirs
     from yt_dlp.networking.exceptions import TransportError
     from yt_dlp.utils import YoutubeDLError
 
+    from duplexforge.downloading.site_requests import downloader
+
     plugin_dirs.value = []
+    refusals: list[DuplexforgeError] = []
     try:
-        with yt_dlp.YoutubeDL(options) as site:
+        with downloader(options, guard, refusals) as site:
             yield site
-    except DuplexforgeError:
-        raise
+    except DuplexforgeError as error:
+        # An extractor may have swallowed the refusal and then have nothing to show.
+        raise (refusals[0] if refusals and error.reason == "site" else error) from error.__cause__
     except TransportError as error:
         raise network_error(error, url) from error
     except YoutubeDLError as error:
-        raise _translated(error) from error
-
-
-def _options(folder: Path, timeout: float, watch: Watch, ffmpeg: str | None) -> dict[str, Any]:
-    # No "max_filesize": it skips a file without an error; the watch sees every block and raises.
-    return {
-        "format": "bestaudio/best",
-        "paths": {"home": str(folder)},
-        "outtmpl": {"default": "item.%(ext)s"},
-        "logger": _Voice(),
-        "quiet": True,
-        "noprogress": True,
-        "color": {"stdout": "never", "stderr": "never"},
-        "noplaylist": True,
-        "extract_flat": "in_playlist",
-        "playlist_items": "1:2",
-        "socket_timeout": timeout,
-        "retries": _RETRIES,
-        "fragment_retries": _RETRIES,
-        "extractor_retries": _RETRIES,
-        "skip_unavailable_fragments": False,
-        "cachedir": False,
-        "updatetime": False,
-        "overwrites": True,
-        "fixup": "never",
-        "external_downloader": {"default": "native"},
-        "ffmpeg_location": ffmpeg,
-        "progress_hooks": [lambda progress: watch.seen(int(progress.get("downloaded_bytes") or 0))],
-    }
+        found = translated(error)
+        raise (refusals[0] if refusals else found) from error
 
 
 def _refuse(info: dict[str, Any] | None, watch: Watch) -> None:
-    """Refuse what is no single finished recording before any of it is downloaded."""
+    """Refuse what is no single finished recording, or is not wanted, before any of it is downloaded."""
     if not info:
         raise site_error("nothing was found")
     if info.get("_type", "video") != "video":
         raise InputError("it is a list of several items: seed each by its own address", reason="playlist")
     if info.get("is_live") or info.get("live_status") in _LIVE:
         raise site_error("it is live")
-    size = info.get("filesize") or 0
+    size, seconds = info.get("filesize") or 0, info.get("duration")
     if size > watch.limit:
         raise watch.too_large(int(size))
+    watch.lasts(float(seconds) if isinstance(seconds, int | float) else None)
+    # Of two formats that would be merged each comes by its own protocol.
+    for part in info.get("requested_formats") or [info]:
+        protocol = str(part.get("protocol") or "https").partition("+")[0]
+        if protocol not in _PROTOCOLS:
+            raise InputError(f"it comes by {protocol[:40]}, which is not fetched", reason="unsupported")
 
 
-def _translated(error: Exception) -> DuplexforgeError:
-    """Our error for yt-dlp's; the HTTP answer behind it, where there is one, is some causes down."""
+def translated(error: BaseException) -> DuplexforgeError:
+    """Our error for one of yt-dlp's; the HTTP answer behind it, where there is one, is some causes down."""
     status = retry_after = None
     for cause in _causes(error):
         if isinstance(cause, DuplexforgeError):

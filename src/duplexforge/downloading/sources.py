@@ -1,168 +1,56 @@
-"""What a person types, as a stream of download tasks: a URL, a feed, a list of URLs, a file, a folder or a pattern."""
+"""What a person types, as a stream of download tasks: a URL, a channel, a feed, a list, a dump, files, a bucket.
+
+A source opens into *parts*: tasks, and references to feeds and channels that a list, an OPML file or a dump names. The
+references are read by a few threads at a time, in order, and one that cannot be read is refused while the others go on;
+with ``defer`` they become tasks themselves, which download workers expand.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from duplexforge.downloading.feeds import MAX_FEED, feed_tasks, looks_like_feed
-from duplexforge.downloading.identity import host_word, source_word, url_id, web_url, youtube_id
+from duplexforge.config import DownloadSettings, StoreSettings
+from duplexforge.downloading import tables
+from duplexforge.downloading.buckets import SCHEME, bucket_tasks
+from duplexforge.downloading.dump import MAGIC, dump_feeds
+from duplexforge.downloading.entries import Said, entry_of, fields, is_header
+from duplexforge.downloading.feeds import looks_like_feed
+from duplexforge.downloading.gather import in_order
+from duplexforge.downloading.identity import web_url, youtube_list
 from duplexforge.downloading.local import MEDIA_EXTENSIONS, local_files, local_tasks
 from duplexforge.downloading.notes import SeedReport
-from duplexforge.downloading.web import blocks, request
+from duplexforge.downloading.opml import looks_like_opml, outlines
+from duplexforge.downloading.remote import FEED_PREFIX, Reference, Remote, feed_task, is_web
 from duplexforge.errors import DuplexforgeError, InputError, UsageError
-from duplexforge.layout import audio_extension, hashed_id, language_subtag, safe_name
+from duplexforge.layout import audio_extension, language_subtag
 from duplexforge.records import DownloadTask
 
-FEED_PREFIX = "rss:"
 _LISTS = (".txt", ".list", ".urls")
 _JSON_LINES = (".jsonl", ".ndjson")
-_MAX_JSON = 256 * 1024 * 1024
-_TIMEOUT = 30.0
-_NAMED = ("title", "uploader", "published")
+_TABLES = (".csv", ".tsv")
+_YOUTUBE = "https://www.youtube.com/"
+_FEEDS = (".xml", ".rss", ".atom", ".opml")
+
+Part = DownloadTask | Reference
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """The defaults of one source: language subtag, licence and source word of items that do not bring their own."""
+class Reading:
+    """How sources are read.
 
-    language: str
-    licence: str | None
-    source: str | None
-    notes: SeedReport
+    ``defer`` makes tasks of the feeds that lists name, under the word ``round``. ``threads`` feeds are read at a time,
+    at most ``max_feeds`` of a dump.
+    """
 
-    def text(self, text: str) -> Iterator[DownloadTask]:
-        """The tasks of what a person typed."""
-        if text.startswith(FEED_PREFIX):
-            return self.feed(text.removeprefix(FEED_PREFIX).strip())
-        if text.lower().startswith(("http://", "https://")):
-            return self.url(text)
-        path = Path(text).expanduser()
-        if path.is_file() and audio_extension(path.name) is None:
-            return self.document(path)
-        return self.files(local_files(text, self.notes))
-
-    def files(self, paths: Iterable[Path]) -> Iterator[DownloadTask]:
-        """Audio files of this machine."""
-        return local_tasks(paths, language=self.language, licence=self.licence, source=self.source, notes=self.notes)
-
-    def document(self, path: Path) -> Iterator[DownloadTask]:
-        """A file that is no audio by its name: a feed, a list, or a video named on purpose."""
-        ending = path.suffix.lower()
-        if ending.lstrip(".") in MEDIA_EXTENSIONS:
-            return self.files([path])
-        if ending in _JSON_LINES:
-            return self._entries(_json_lines(path, self.notes))
-        if ending == ".json":
-            return self._entries(enumerate(_json_list(path), start=1))
-        start = _start(path)
-        if ending in (".xml", ".rss") or looks_like_feed(start):
-            return self.feed(str(path))
-        if ending in _LISTS or (not ending and start.lstrip(b"\xef\xbb\xbf# \t\r\n").startswith((b"http", b"rss:"))):
-            return self._lines(path)
-        raise UsageError(f"{path} is no audio, feed or list: lists end in .txt, .json or .jsonl, feeds in .xml or .rss")
-
-    def feed(self, where: str) -> Iterator[DownloadTask]:
-        """The items of a feed at a URL or in a file."""
-        if where.lower().startswith(("http://", "https://")):
-            url = web_url(where)
-            with request(url, _TIMEOUT) as response:
-                body = _bounded(blocks(response), url)
-            return self._feed_tasks(body, url)
-        path = Path(where).expanduser()
-        if not path.is_file():
-            raise UsageError(f"no such feed file: {where}")
-        with path.open("rb") as file:
-            return self._feed_tasks(file.read(MAX_FEED + 1), str(path))
-
-    def url(self, text: str) -> Iterator[DownloadTask]:
-        """One item, or the items of a feed when that is what the server answers."""
-        url = web_url(text)
-        if youtube_id(url) is None and audio_extension(url.split("?", 1)[0]) is None:
-            body = self._feed_at(url)
-            if body is not None:
-                return self._feed_tasks(body, url)
-        return iter([self._item(url)])
-
-    def _feed_at(self, url: str) -> bytes | None:
-        """The feed at ``url``, or None when the answer is something else (the download will say what)."""
-        try:
-            with request(url, _TIMEOUT) as response:
-                kind = response.headers.get("Content-Type", "").lower()
-                if "rss" not in kind and "xml" not in kind and not kind.startswith(("text/plain", "application/octet")):
-                    return None
-                stream = blocks(response)
-                start = b""
-                while len(start) < 4096 and (block := next(stream, b"")):
-                    start += block
-                return _bounded(stream, url, start) if "rss+xml" in kind or looks_like_feed(start) else None
-        except InputError as error:
-            if error.reason == "too_large":
-                raise
-            return None
-
-    def _feed_tasks(self, body: bytes, where: str) -> Iterator[DownloadTask]:
-        return feed_tasks(
-            body, where, language=self.language, licence=self.licence, source=self.source, notes=self.notes
-        )
-
-    def _lines(self, path: Path) -> Iterator[DownloadTask]:
-        """A URL (or ``rss:`` and a feed) a line; a bad line is refused and counted, the others go on."""
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            for number, line in enumerate(file, start=1):
-                wanted = line.strip()
-                if not wanted or wanted.startswith("#"):
-                    continue
-                try:
-                    if wanted.startswith(FEED_PREFIX):
-                        yield from self.feed(wanted.removeprefix(FEED_PREFIX).strip())
-                    else:
-                        yield self._item(wanted)
-                except DuplexforgeError as error:
-                    self.notes.refuse(f"line {number}: {wanted}", error)
-
-    def _entries(self, entries: Iterable[tuple[int, Any]]) -> Iterator[DownloadTask]:
-        for number, entry in entries:
-            try:
-                if isinstance(entry, str):
-                    yield self._item(entry)
-                elif isinstance(entry, dict):
-                    yield self._described(entry)
-                else:
-                    raise InputError("neither a URL nor an object with one", reason="bad_record")
-            except InputError as error:
-                self.notes.refuse(f"entry {number}", error)
-
-    def _described(self, entry: dict[str, Any]) -> DownloadTask:
-        """An object of a list. What it says about itself wins over the defaults: it was written for this item."""
-        fields = {name: _word(entry, name) for name in _NAMED}
-        task = self._item(_word(entry, "url") or "")
-        changes: dict[str, Any] = {name: value for name, value in fields.items() if value}
-        if language := _word(entry, "language"):
-            changes["language"] = language_subtag(language)
-        if licence := _word(entry, "licence") or _word(entry, "license"):
-            changes["licence"] = licence
-        if source := _word(entry, "source"):
-            changes["source"] = source_word(source, "web")
-        if episode := _given_id(entry):
-            changes["id"] = changes["episode_id"] = episode
-        return task.model_copy(update=changes)
-
-    def _item(self, text: str) -> DownloadTask:
-        url = web_url(text)
-        episode, video = url_id(url), youtube_id(url)
-        return DownloadTask(
-            id=episode,
-            episode_id=episode,
-            url=f"https://www.youtube.com/watch?v={video}" if video else url,
-            video_id=video,
-            language=self.language,
-            source=source_word(self.source, "web") if self.source else host_word(url),
-            licence=self.licence,
-        )
+    settings: DownloadSettings = field(default_factory=DownloadSettings)
+    buckets: StoreSettings | None = None
+    defer: bool = False
+    round: str | None = None
+    threads: int = 8
+    max_feeds: int | None = None
 
 
 def read_source(
@@ -172,72 +60,191 @@ def read_source(
     licence: str | None = None,
     source: str | None = None,
     notes: SeedReport | None = None,
+    reading: Reading | None = None,
 ) -> Iterator[DownloadTask]:
     """The download tasks that ``text`` names, in a stream.
 
-    ``text``: an http(s) URL (an item, or a feed, told by what the server answers), ``rss:`` and a URL or file, an RSS
-    file, a list (.txt, .json, .jsonl), an audio file, a folder (with all below it) or a glob pattern. ``language`` and
-    ``licence`` given here win over a feed's, and an entry of a JSON list wins over both. What could not become a task
-    is told to ``notes``. Raises UsageError (nothing there), InputError (a feed that is none) or RetryLater (no
+    ``text``: an http(s) URL (an item, a channel or playlist of a site that yt-dlp knows, or a feed or OPML, told by
+    what the server answers), ``@handle``, ``rss:`` and a URL or file, a feed, an OPML file, a list (.txt, .csv, .json,
+    .jsonl, gzipped or not, ``-`` for standard input), a dump of feeds (SQLite), ``s3://bucket/prefix/``, an audio
+    file, a folder (with all below it) or a glob pattern. ``language`` and ``licence`` given here win over a feed's, and
+    an entry of a list wins over both; of a dump only feeds that state ``language`` are read. What could not become a
+    task is told to ``notes``. Raises UsageError (nothing there), InputError (not what it should be) or RetryLater (no
     network).
     """
     if not text.strip():
         raise UsageError("an empty source: name a file, a folder, a feed or a URL")
     if "\0" in text:
         raise UsageError("a source cannot hold a NUL character")
-    reader = _Reader(language_subtag(language), licence, source, SeedReport() if notes is None else notes)
-    return reader.text(text)
+    said = Said(language_subtag(language), licence, source)
+    reader = _Reader(said, SeedReport() if notes is None else notes, reading or Reading())
+    return reader.tasks(reader.parts(text))
 
 
-def _bounded(stream: Iterable[bytes], where: str, start: bytes = b"") -> bytes:
-    body = bytearray(start)
-    for block in stream:
-        body += block
-        if len(body) > MAX_FEED:
-            raise InputError(f"the feed {where} is larger than {MAX_FEED} bytes", reason="too_large")
-    return bytes(body)
+@dataclass(frozen=True)
+class _Reader:
+    """One source: what is said of its items, where remarks go, how it is read."""
 
+    said: Said
+    notes: SeedReport
+    how: Reading
 
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4096)
+    # -- parts to tasks ------------------------------------------------------------------------------------------------
 
+    def tasks(self, parts: Iterable[Part]) -> Iterator[DownloadTask]:
+        """The parts with every reference opened, or made a task where that is wanted."""
+        read = in_order(parts, self._items, threads=self.how.threads, slow=self._is_opened_here)
+        for part, found in read:
+            if found is not None:
+                tasks, told = found
+                self.notes.absorb(told)
+                yield from tasks
+            elif isinstance(part, Reference):
+                yield from self._deferred(part)
+            else:
+                yield part
 
-def _json_list(path: Path) -> list[Any]:
-    if path.stat().st_size > _MAX_JSON:
-        raise UsageError(f"{path} is too large to be read at once: write it as .jsonl, one object a line")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig", errors="replace"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}", reason="bad_record") from error
-    if not isinstance(entries, list):
-        raise InputError(f"{path} must hold a JSON list of URLs or of objects with a url", reason="bad_record")
-    return entries
+    def _deferred(self, part: Reference) -> Iterator[DownloadTask]:
+        try:
+            yield feed_task(part, self.how.round)
+        except InputError as error:
+            self.notes.refuse(part.name, error)
 
+    def _is_opened_here(self, part: Part) -> bool:
+        # A worker elsewhere could not read a file of this machine.
+        return isinstance(part, Reference) and not (self.how.defer and is_web(part.where))
 
-def _json_lines(path: Path, notes: SeedReport) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+    def _items(self, part: Part) -> tuple[list[DownloadTask], SeedReport]:
+        told = SeedReport()
+        tasks: list[DownloadTask] = []
+        if isinstance(part, Reference):
             try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                notes.refuse(f"line {number}", f"not JSON: {error}")
+                tasks.extend(Remote(part.said, told, self.how.settings).items(part.where))
+            except DuplexforgeError as error:
+                told.refuse(part.name, error)
+        return tasks, told
+
+    def _one(self, where: str) -> Iterator[Part]:
+        """A feed or channel that was named by itself: its errors are those of the command."""
+        if self.how.defer and is_web(where):
+            return iter([Reference(where, self.said)])
+        return Remote(self.said, self.notes, self.how.settings).items(where)
+
+    # -- text to parts -------------------------------------------------------------------------------------------------
+
+    def parts(self, text: str) -> Iterator[Part]:
+        """What ``text`` opens into."""
+        if text.startswith(FEED_PREFIX):
+            return self._one(text.removeprefix(FEED_PREFIX).strip())
+        if text.startswith("@") and youtube_list(page := _YOUTUBE + text):
+            return self._one(page)
+        if is_web(text):
+            return self._url(text)
+        if text.lower().startswith(SCHEME):
+            return bucket_tasks(text, self.how.buckets or StoreSettings(), self.said, self.notes)
+        path = Path(text).expanduser()
+        if text == "-" or path.is_fifo() or (path.is_file() and audio_extension(path.name) is None):
+            return self._document(None if text == "-" else path)
+        return self._files(local_files(text, self.notes))
+
+    def _files(self, paths: Iterable[Path]) -> Iterator[DownloadTask]:
+        said = self.said
+        return local_tasks(paths, language=said.language, licence=said.licence, source=said.source, notes=self.notes)
+
+    def _url(self, text: str) -> Iterator[Part]:
+        """One item, the items of a channel, or those of a feed or of an OPML file when the server answers with one."""
+        remote = Remote(self.said, self.notes, self.how.settings)
+        kind, body = remote.look(text)
+        if kind == "item":
+            return iter([self.said.item(text)])
+        if kind == "opml":
+            return self._outlines(body, text)
+        if self.how.defer:
+            return iter([Reference(text, self.said)])
+        return remote.parsed(body, text) if kind == "feed" else remote.listed(text)
+
+    def _outlines(self, body: bytes, where: str) -> Iterator[Part]:
+        for outline in outlines(body, where, self.notes):
+            yield self._reference(outline.url, outline.language, title=outline.title)
+
+    def _reference(self, where: str, language: str | None, *, title: str | None = None, place: str = "") -> Reference:
+        # The language of the command line is said of all; a list that names another knows its own feed better.
+        said = replace(self.said, language=language_subtag(language)) if language else self.said
+        return Reference(where, said, title, place)
+
+    # -- documents -----------------------------------------------------------------------------------------------------
+
+    def _document(self, path: Path | None) -> Iterator[Part]:
+        """What a file that is no audio by its name, or a pipe, holds: told by its ending, else by how it begins."""
+        if path is not None and path.suffix.lower().lstrip(".") in MEDIA_EXTENSIONS:
+            yield from self._files([path])
+            return
+        with tables.opened(path) as document:
+            start = document.start.lstrip(b"\xef\xbb\xbf \t\r\n")
+            if document.start.startswith(MAGIC) and path is not None:
+                yield from self._dump(path)
+            elif document.ending in (".yaml", ".yml"):
+                raise UsageError(f"{path} is a list of sources with their own settings: name it by itself")
+            elif looks_like_opml(start) or looks_like_feed(start) or document.ending in _FEEDS:
+                yield from self._markup(document, opml=looks_like_opml(start) or document.ending == ".opml")
+            else:
+                yield from self._entries(self._rows(document, start))
+
+    def _rows(self, document: tables.Document, start: bytes) -> tables.Rows:
+        ending = document.ending
+        if ending in _JSON_LINES or (not ending and start.startswith(b"{")):
+            return tables.json_lines(document, self.notes)
+        if ending == ".json" or (not ending and start.startswith(b"[")):
+            return tables.json_list(document)
+        if ending in _TABLES or (not ending and _begins_a_table(start)):
+            return tables.csv_rows(document, self.notes)
+        first = start.lstrip(b"# \t\r\n")
+        if ending in _LISTS or (not ending and first.startswith((b"http", b"rss:", b"@"))):
+            return tables.lines(document)
+        kinds = "lists end in .txt, .csv, .json or .jsonl, feeds in .xml, .rss or .opml"
+        raise UsageError(f"{document.name} is no audio, feed or list: {kinds}")
+
+    def _markup(self, document: tables.Document, *, opml: bool) -> Iterator[Part]:
+        body = document.body(tables.MAX_MARKUP)
+        if opml:
+            return self._outlines(body, document.name)
+        return Remote(self.said, self.notes, self.how.settings).parsed(body, document.name)
+
+    def _dump(self, path: Path) -> Iterator[Part]:
+        limit = self.how.max_feeds
+        for feed in dump_feeds(path, language=self.said.language, limit=limit, notes=self.notes):
+            yield self._reference(feed.url, feed.language, title=feed.title)
+
+    def _entries(self, rows: tables.Rows) -> Iterator[Part]:
+        """A URL, a feed or an object a row; a bad one is refused and counted, the others go on."""
+        for place, value in rows:
+            try:
+                yield self._entry(place, value)
+            except InputError as error:
+                said = f": {value}" if isinstance(value, str) else ""
+                self.notes.refuse(f"{place}{said}", error)
+
+    def _entry(self, place: str, value: Any) -> Part:
+        if isinstance(value, str):
+            return self._address(value.strip(), place) or self.said.item(value)
+        entry = entry_of(value)
+        named = fields(entry)
+        if feed := named.get("feed"):
+            # A table may come from anywhere: unlike a line that somebody wrote, it names no file of this machine.
+            return self._reference(web_url(feed), named.get("language"), title=named.get("title"), place=place)
+        kept = self._address(named.get("url", ""), place, named.get("language"), named.get("title"))
+        if kept and not is_web(kept.where):
+            raise InputError("a feed on this machine must be named by itself", reason="refused")
+        return kept or self.said.described(entry)
+
+    def _address(self, url: str, place: str, language: str | None = None, title: str | None = None) -> Reference | None:
+        """The feed or channel that ``url`` names by its spelling alone; None for anything else."""
+        if url.startswith(FEED_PREFIX):
+            return self._reference(url.removeprefix(FEED_PREFIX).strip(), language, title=title, place=place)
+        page = _YOUTUBE + url if url.startswith("@") else url
+        return self._reference(page, language, title=title, place=place) if youtube_list(page) else None
 
 
-def _word(entry: dict[str, Any], name: str) -> str | None:
-    value = entry.get(name)
-    return value.strip() or None if isinstance(value, str) else None
-
-
-def _given_id(entry: dict[str, Any]) -> str | None:
-    """The id that a list gives an item: a safe one as it is, another hashed (``yt-`` and the id for ``video_id``)."""
-    video = _word(entry, "video_id")
-    given = _word(entry, "episode_id") or (f"yt-{video}" if video else None)
-    if given is None:
-        return None
-    try:
-        return safe_name(given)
-    except ValueError:
-        return hashed_id("url", given)
+def _begins_a_table(start: bytes) -> bool:
+    head = start.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    return any(is_header(head.split(sign)) for sign in (",", ";", "\t", "|"))

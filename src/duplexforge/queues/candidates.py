@@ -7,16 +7,22 @@ what ids look like is learned from the pages that come.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from duplexforge import log
-from duplexforge.layout import ID_KINDS, Layout, name_of
+from duplexforge.layout import ID_KINDS, Layout, name_of, safe_name
 from duplexforge.queues.view import LeaseView
 from duplexforge.storage import PAGE, ObjectMeta, Store
 
+# Lease records that one vain claim may read; the next one reads others.
+_READS = 8
+# How often a place is sought among ids of a kind that was met before.
+_SURE = 0.9
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -28,6 +34,7 @@ class Candidates:
         self._page: list[str] = []
         self._places = Places(rng)
         self._lock = threading.Lock()
+        self._depth = layout.todo(stage, "x").count("/")
         self._listing_seconds = self._lost_seconds = 0.0
         self._dropped = False
         self._strangers: set[str] = set()
@@ -45,9 +52,11 @@ class Candidates:
                 yield task_id
             else:
                 held = self._refill(now())
-        # Released and failed attempts hide among the fresh leases; their records are read when nothing else waits.
-        self._rng.shuffle(held)
-        yield from held
+        # Released and failed attempts hide among the fresh leases; their records are read when nothing else waits, those
+        # that were not written for longest first, and never so many that idle workers would cost more than busy ones.
+        unread = [task_id for task_id in self._view.by_age(held) if not self._view.has_read(task_id)]
+        late = set(unread[_READS:])
+        yield from (task_id for task_id in held if task_id not in late)
 
     def lost(self, seconds: float) -> None:
         """A claim that took ``seconds`` was in vain: others were here. Go elsewhere, or list again when that pays."""
@@ -69,11 +78,12 @@ class Candidates:
                 self._log.warning("not a task: its name must be <id>.task, so it is left alone", key=meta.key)
 
     def _is_task(self, key: str, task_id: str) -> bool:
+        if not key.endswith(f"/{task_id}.task") or key.count("/") != self._depth:
+            return False
         try:
-            todo = self._layout.todo(self._stage, task_id)
+            return bool(safe_name(task_id))
         except ValueError:
             return False
-        return key.rsplit("/", 1)[-1] == f"{task_id}.task" and key.count("/") == todo.count("/")
 
     def _next(self) -> str | None:
         with self._lock:
@@ -82,31 +92,61 @@ class Candidates:
     def _refill(self, now: float) -> list[str]:
         """List leases and tasks again; returns the tasks under a fresh lease."""
         began = time.monotonic()
-        self._view.refresh()
-        page = [name for name in self._list_some() if name not in self.skipped]
+        # Both at once: what changes between the two listings costs a vain claim and nothing else.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            leases = pool.submit(self._view.refresh)
+            page = [name for name in self._list_some() if name not in self.skipped]
+            leases.result()
         held = [name for name in page if self._view.fresh(name, now)]
-        unheld = set(held)
         with self._lock:
             self._listing_seconds, self._lost_seconds, self._dropped = time.monotonic() - began, 0.0, False
-            self._page = _rotated([name for name in reversed(page) if name not in unheld], self._rng)
+            self._page = _from_a_gap(page, set(held), self._rng)
         return held
 
     def _list_some(self) -> list[str]:
         start = self._places.guess()
         page, full = self._list(start)
-        if start:
-            self._places.learn(start, page)
-        if not full and start:
-            first, full = self._list("")
-            page = list(dict.fromkeys([*page, *first]))
-        if not start or not full:
+        if not start:
             self._places.whole(page if full else [])
-        return page
+            # The first of many pages is where everybody begins: go on elsewhere.
+            if not (full and (start := self._places.guess())):
+                return page
+            first, (page, full) = page, self._list(start)
+            self._places.learn(start, page)
+        else:
+            self._places.learn(start, page)
+            if full:
+                return page
+            first, more = self._list("")
+            self._places.whole(first if more else [])
+        return page if full else sorted({*page, *first})
 
     def _list(self, start: str) -> tuple[list[str], bool]:
         prefix = self._layout.queue_prefix(self._stage, "todo")
         metas = next(self._store.pages(prefix, after=prefix + start if start else None), [])
         return list(self.known(iter(metas))), len(metas) >= PAGE
+
+
+def _from_a_gap(page: list[str], held: set[str], rng: random.Random) -> list[str]:
+    """What is free of a page, to be taken from the end: first the second half of what lies between two workers.
+
+    A worker's lease stands where that worker is in its walk, so what is free behind it is what it will take next. The
+    longer such a stretch, the likelier it is the one to be shared.
+    """
+    free = [number for number, name in enumerate(page) if name not in held]
+    if not free:
+        return []
+    place = rng.choice(free)
+    first = place
+    while first and page[first - 1] not in held:
+        first -= 1
+    last = place
+    while last + 1 < len(page) and page[last + 1] not in held:
+        last += 1
+    # Nobody else in sight: any place is as good.
+    start = place if last - first + 1 == len(page) else (first + last + 1) // 2
+    order = [page[number] for number in free if number >= start] + [page[number] for number in free if number < start]
+    return order[::-1]
 
 
 def _rotated(page: list[str], rng: random.Random) -> list[str]:
@@ -121,38 +161,52 @@ class Places:
         self._rng = rng
         self._many = False
         self._stems = {kind: list(_LETTERS) for kind in ID_KINDS if kind}
+        self._alphabets: dict[str, list[str]] = {}
 
     def guess(self) -> str:
         """A place to list from; empty (the beginning) while all tasks fit into one page, or when nothing is known."""
         if not self._many or not self._stems:
             return ""
-        stem = self._rng.choice(list(self._stems))
-        return stem + self._rng.choice(self._stems[stem]) + self._rng.choice(_LETTERS)
+        met = [stem for stem in self._stems if any(stem.startswith(root) for root in self._alphabets)]
+        # Now and then a kind that no page has shown yet: it may lie behind all the others.
+        stem = self._rng.choice(met if met and self._rng.random() < _SURE else list(self._stems))
+        return stem + self._rng.choice(self._stems[stem]) + self._rng.choice(self._stems[stem])
 
     def whole(self, page: list[str]) -> None:
         """What the first page showed: ``page`` is empty when it held all there is."""
         self._many = bool(page)
         if page:
-            self._add(page[0])
+            # Nothing lies before the first id of all.
+            self._stems = {
+                stem: kept for stem, kept in self._stems.items() if page[0].startswith(stem) or stem > page[0]
+            }
+            self._add(page)
 
     def learn(self, start: str, page: list[str]) -> None:
         """Whether ids were found behind ``start``, and how they begin."""
         stem = max((one for one in self._stems if start.startswith(one)), key=len, default=None)
         if page:
-            self._add(page[0])
+            self._add(page)
         if stem is None or (page and page[0].startswith(stem)):
             return
         # Nothing of this kind lies so far behind.
-        letters = [letter for letter in self._stems[stem] if letter < start[len(stem)]]
-        if len(letters) == 1:
-            del self._stems[stem]
-            self._stems[stem + letters[0]] = list(_LETTERS)
-        elif letters:
+        letters = [letter for letter in self._stems.pop(stem) if letter < start[len(stem)]]
+        root = next((one for one in self._alphabets if stem.startswith(one)), None)
+        if len(letters) > 1:
             self._stems[stem] = letters
-        else:
-            del self._stems[stem]
+        elif letters:
+            self._stems[stem + letters[0]] = self._alphabets[root] if root is not None else list(_LETTERS)
+        elif root is not None:
+            # It went too far: ids of this kind were seen, so the search begins again.
+            self._stems[root] = self._alphabets[root]
 
-    def _add(self, task_id: str) -> None:
-        stem = task_id[: task_id.find("-") + 1]
-        if not any(one.startswith(stem) or stem.startswith(one) for one in self._stems if one):
-            self._stems.setdefault(stem, list(_LETTERS))
+    def _add(self, page: list[str]) -> None:
+        kind = page[0].find("-") + 1
+        shared = os.path.commonprefix([page[0], page[-1]])  # noqa: RUF071 - letters are meant, not parts of a path
+        stem = shared[: max(kind, shared.rfind("-") + 1)] if len(shared) >= kind else page[0][:kind]
+        if stem in self._alphabets:
+            return
+        # Which letters follow is seen in the rest of the ids, whatever place of the alphabet this page is from.
+        letters = sorted({letter for one in page if one.startswith(stem) for letter in one[len(stem) :]} - {"."})
+        if letters:
+            self._alphabets[stem] = self._stems[stem] = letters

@@ -53,21 +53,21 @@ class PrefixLease(Generic[K]):
             self._queue.store.put(self._key(self.attempt), self._record.to_bytes())
         if not self.still_mine():
             raise LeaseLost(f"task {self.task_id}: attempt {self.attempt + 1} took over")
+        self._queue.tidy()
 
     def still_mine(self) -> bool:
         """Whether no later attempt exists."""
         return self._queue.store.head(self._key(self.attempt + 1)) is None
 
     def complete(self, result: dict[str, Any] | None = None) -> None:
-        """Write ``completed``, then remove the todo; the leases follow in bulk."""
+        """Write ``completed``, then remove the todo; the leases follow in bulk (see ``PrefixQueue.retire``)."""
         self._settle()
         queue = self._queue
         ended = Ended.of(self.task, "completed", self.attempt, failures=self.failures, result=result or {})
         queue.store.put_if_absent(queue.layout.completed(queue.stage, self.task_id), ended.to_bytes())
-        queue.store.delete(queue.layout.todo(queue.stage, self.task_id))
         if self.attempt > 1:
             queue.store.delete(queue.layout.failed(queue.stage, self.task_id))
-        queue.discard([self._key(number) for number in range(1, self.attempt + 1)])
+        queue.retire(self.task_id, self.attempt)
 
     def release(self, after: float = 0.0) -> None:
         """Mark the lease as released; the next attempt does not count this one as a failure."""

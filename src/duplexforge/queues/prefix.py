@@ -1,8 +1,8 @@
 """The prefix queue: tasks, leases and outcomes as objects in any store; create-if-absent is its only primitive.
 
 How a claim works, and why a crash anywhere leaves it readable, is told in ``claim`` and in README ("The claim"). Cost
-of the common path: the lease is created, the body read, ``completed`` written, the todo removed: four requests a task,
-and a few listings for up to a thousand claims.
+of the common path: the lease is created, the body read, ``completed`` written, the todo removed: four requests a task
+(three where tasks end by the second and todos go together), and a few listings for up to a thousand claims.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic
@@ -22,16 +23,21 @@ from typing import Generic
 from duplexforge import log
 from duplexforge.config import QueueSettings
 from duplexforge.errors import InputError
+from duplexforge.idset import IdSet
 from duplexforge.layout import Layout
 from duplexforge.queues.base import K, QueueStats
 from duplexforge.queues.candidates import Candidates
 from duplexforge.queues.lease import PrefixLease
+from duplexforge.queues.states import by_task
+from duplexforge.queues.sweeping import sweep
 from duplexforge.queues.view import LeaseView, Seen
 from duplexforge.records import Ended, Lease, parse
 from duplexforge.storage import PAGE, Store
 
-_PUT_THREADS = 16
+_PUT_THREADS = 32
 _GARBAGE = 64
+# Tasks that end within so many seconds of each other are tidied up together.
+_BRISK = 1.0
 
 
 class PrefixQueue(Generic[K]):
@@ -54,6 +60,8 @@ class PrefixQueue(Generic[K]):
         self._candidates = Candidates(store, layout, stage, self._view, self._rng)
         self._lock = threading.Lock()
         self._garbage: list[str] = []
+        self._done: list[str] = []
+        self._ended_at = -_BRISK
         self._log = log.get("queue", stage=stage)
 
     # -- putting ---------------------------------------------------------------------------------------------------
@@ -76,13 +84,14 @@ class PrefixQueue(Generic[K]):
         first = list(itertools.islice(stream, 8))
         if len(first) < 8:
             return sum(self.put(task) for task in first)
-        known = {hash(name) for state in ("todo", "completed", "failed") for name in self._ids(state)}
         added = 0
-        with ThreadPoolExecutor(max_workers=_PUT_THREADS) as pool:
+        with IdSet() as known, ThreadPoolExecutor(max_workers=_PUT_THREADS) as pool:
+            for state in ("todo", "completed", "failed"):
+                known.update(self._ids(state))
             rest = itertools.chain(first, stream)
             while chunk := list(itertools.islice(rest, PAGE)):
-                fresh = [task for task in chunk if hash(task.id) not in known]
-                added += sum(pool.map(self._create, fresh))
+                had = known.known(task.id for task in chunk)
+                added += sum(pool.map(self._create, [task for task in chunk if task.id not in had]))
         return added
 
     def _create(self, task: K) -> bool:
@@ -138,9 +147,12 @@ class PrefixQueue(Generic[K]):
         if not self.store.put_if_absent(self.layout.lease(self.stage, task_id, attempt), record.to_bytes()):
             self._view.taken(task_id, attempt, self.store.now())
             return None
-        lease = PrefixLease(self, task_id, attempt, record, self.store.find(self.layout.todo(self.stage, task_id)))
+        lease = self._leased(task_id, attempt, record, self.store.find(self.layout.todo(self.stage, task_id)))
         self._view.taken(task_id, attempt, self.store.now())
         return lease if self._worth_running(lease, seen) else None
+
+    def _leased(self, task_id: str, attempt: int, record: Lease, body: bytes | None) -> PrefixLease[K]:
+        return PrefixLease(self, task_id, attempt, record, body)
 
     def _worth_running(self, lease: PrefixLease[K], seen: Seen) -> bool:
         if lease.body is None:
@@ -148,7 +160,7 @@ class PrefixQueue(Generic[K]):
             return False
         # A first attempt cannot meet an end: whoever ends a task removes its todo before its leases.
         if lease.attempt > 1 and (state := self._ended(lease.task_id)):
-            self._finish(lease.task_id, lease.attempt)
+            self.finish(lease.task_id, lease.attempt)
             self._log.info("finished the cleaning of an ended task", task=lease.task_id, state=state)
             return False
         try:
@@ -181,7 +193,7 @@ class PrefixQueue(Generic[K]):
     def _delete_leases(self, task_id: str, attempt: int) -> None:
         self.store.delete([self.layout.lease(self.stage, task_id, number) for number in range(1, attempt + 1)])
 
-    def _finish(self, task_id: str, attempt: int) -> None:
+    def finish(self, task_id: str, attempt: int) -> None:
         """Clean up after an ended task from outside. Should it be revived in this very moment, its todo is put back."""
         key = self.layout.todo(self.stage, task_id)
         body = self.store.find(key)
@@ -193,6 +205,17 @@ class PrefixQueue(Generic[K]):
         if not self._ended(task_id):
             self.store.put_if_absent(key, body)
 
+    def retire(self, task_id: str, attempt: int) -> None:
+        """Tidy up after a completed task: its todo at once, unless tasks end so fast that many go in one request."""
+        todo, now = self.layout.todo(self.stage, task_id), time.monotonic()
+        with self._lock:
+            brisk, self._ended_at = now - self._ended_at < _BRISK, now
+            if brisk:
+                self._done.append(todo)
+        if not brisk:
+            self.store.delete(todo)
+        self.discard([self.layout.lease(self.stage, task_id, number) for number in range(1, attempt + 1)])
+
     def discard(self, keys: list[str]) -> None:
         """Remove lease objects some time soon, many in one request."""
         with self._lock:
@@ -202,11 +225,18 @@ class PrefixQueue(Generic[K]):
             self.flush()
 
     def flush(self) -> None:
-        """Remove the leases that were kept back."""
+        """Remove what was kept back: todos first, for a task whose leases have gone before its todo would run again."""
         with self._lock:
-            keys, self._garbage = self._garbage, []
-        if keys:
-            self.store.delete(keys)
+            todos, self._done = self._done, []
+            leases, self._garbage = self._garbage, []
+        for keys in (todos, leases):
+            if keys:
+                self.store.delete(keys)
+
+    def tidy(self) -> None:
+        """Flush when todos of ended tasks were kept back: they do not wait for the end of a slow task."""
+        if self._done:
+            self.flush()
 
     close = flush
 
@@ -217,14 +247,20 @@ class PrefixQueue(Generic[K]):
 
     def stats(self) -> QueueStats:
         """Counts by state. What a crash left half cleaned is counted once, as what it is."""
-        completed = set(self._ids("completed"))
-        failed = set(self._ids("failed")) - completed
-        # A worker's own count leaves out what it must leave to newer ones, or it would never be done.
-        todo = set(self._ids("todo")) - completed - failed - self._candidates.skipped
         self._view.refresh()
         now = self.store.now()
-        running = sum(1 for task_id in todo if self._view.running(task_id, now))
-        return QueueStats(len(todo) - running, running, len(completed), len(failed))
+        counts: Counter[str] = Counter()
+        for task_id, states in self._states():
+            if state := next((one for one in ("completed", "failed") if one in states), None):
+                counts[state] += 1
+            # A worker's own count leaves out what it must leave to newer ones, or it would never be done.
+            elif task_id not in self._candidates.skipped:
+                counts["running" if self._view.running(task_id, now) else "waiting"] += 1
+        return QueueStats(counts["waiting"], counts["running"], counts["completed"], counts["failed"])
+
+    def _states(self) -> Iterator[tuple[str, set[str]]]:
+        # Todos are read before the ends, page by page: a task that ends meanwhile is seen twice rather than not at all.
+        return by_task({state: self._ids(state) for state in ("todo", "failed", "completed")})
 
     def ended(self, outcome: str) -> Iterator[Ended]:
         """Records of ``completed`` or ``failed`` tasks in id order, read eight at a time."""
@@ -261,36 +297,4 @@ class PrefixQueue(Generic[K]):
     def sweep(self, done: Callable[[K], bool] | None = None) -> int:
         """Finish what crashes left: todos and leases of ended tasks, failed tasks whose output is committed."""
         self._view.refresh()
-        completed, failed = set(self._ids("completed")), set(self._ids("failed"))
-        mended = 0
-        for task_id in failed - completed if done else ():
-            mended += self._complete_zombie(task_id, done)
-        self.store.delete([self.layout.failed(self.stage, task_id) for task_id in sorted(failed & completed)])
-        todo = set(self._ids("todo"))
-        for task_id in (completed | failed) & (todo | self._view.ids()):
-            self._finish(task_id, self._view.attempts(task_id))
-            mended += 1
-        # Leases without a todo: a claimant died between losing the race and tidying up.
-        for task_id in self._view.ids() - todo - completed - failed:
-            key = self.layout.todo(self.stage, task_id)
-            if self._view.free(task_id, self.store.now()) and not self.store.head(key):
-                self.clean(task_id, self._view.attempts(task_id))
-                mended += 1
-        return mended
-
-    def _complete_zombie(self, task_id: str, done: Callable[[K], bool] | None) -> int:
-        key = self.layout.failed(self.stage, task_id)
-        body = self.store.find(key)
-        if body is None or done is None:
-            return 0
-        record = parse(Ended, body, key)
-        try:
-            task = self.model.model_validate(record.task)
-            if not done(task):
-                return 0
-        except (ValueError, InputError):  # the body was never a task: nothing can have been committed for it
-            return 0
-        ended = Ended.of(task, "completed", record.attempt, failures=record.failures)
-        self.store.put_if_absent(self.layout.completed(self.stage, task_id), ended.to_bytes())
-        self.store.delete(key)
-        return 1
+        return sweep(self, self._view, self._states(), done)

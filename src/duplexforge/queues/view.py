@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from duplexforge.errors import InputError
@@ -56,6 +57,15 @@ class LeaseView:
         """Tasks that have a lease."""
         return set(self._latest)
 
+    def by_age(self, ids: Iterable[str]) -> list[str]:
+        """Those that have a lease, the one that was not written for longest first."""
+        return sorted((one for one in ids if one in self._latest), key=lambda one: self._latest[one].modified)
+
+    def has_read(self, task_id: str) -> bool:
+        """Whether the record of the last attempt, as it is, was read already."""
+        latest, known = self._latest.get(task_id), self._records.get(task_id)
+        return latest is not None and known is not None and _same(known[0], latest)
+
     def attempts(self, task_id: str) -> int:
         """Number of the last attempt seen, 0 when there is none."""
         latest = self._latest.get(task_id)
@@ -106,7 +116,8 @@ class LeaseView:
     def _record(self, task_id: str, latest: Latest) -> Lease | None:
         """The record of the last attempt, read again only when the lease was written again."""
         known = self._records.get(task_id)
-        if known and known[0] == latest and latest.etag is not None:
+        # A renewal writes the same bytes, and so mostly the same tag: only what changed is read again.
+        if known and _same(known[0], latest):
             return known[1]
         key = self._layout.lease(self._stage, task_id, latest.attempt)
         body = self._store.find(key)
@@ -118,6 +129,10 @@ class LeaseView:
             record = Lease(owner="of an unreadable lease", nonce="-", granted=latest.modified, length=self._length)
         self._records[task_id] = (latest, record)
         return record
+
+
+def _same(one: Latest, other: Latest) -> bool:
+    return other.etag is not None and (one.attempt, one.etag) == (other.attempt, other.etag)
 
 
 def _expired(latest: Latest, record: Lease, now: float) -> bool:

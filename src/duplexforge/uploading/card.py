@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import yaml
 
 from duplexforge.layout import UNKNOWN_LANGUAGE
 from duplexforge.records import Hours, LedgerEntry
+from duplexforge.uploading import plots
 from duplexforge.uploading.ledger import BatchId
 from duplexforge.uploading.schema import FIELDS, features
 
@@ -25,6 +26,11 @@ _LICENCES = (
     "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0",
     "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "apache-2.0", "mit",
 )  # fmt: skip
+_PICTURES = {
+    "hours": "Hours by language: published, flagged, no speech",
+    "durations": "Segments by duration in seconds",
+    "dnsmos": "Segments by estimated quality (DNSMOS)",
+}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FLAGS = {
     "few_characters": "hardly any text was recognised",
@@ -38,12 +44,32 @@ _FLAGS = {
 }
 
 
-def render(entries: Iterable[LedgerEntry]) -> str:
-    """The card of a data set that holds these batches; a batch that is given twice counts once, the last one given."""
-    known = {entry.batch: entry for entry in entries}
-    batches = sorted(known.values(), key=lambda entry: BatchId.read(entry.batch))
+def render(entries: Iterable[LedgerEntry], *, pictures: Collection[str] = ()) -> str:
+    """The card of a data set that holds these batches; a batch that is given twice counts once, the last one given.
+
+    ``pictures`` are the plots that lie beside it.
+    """
+    batches = _once(entries)
     front = yaml.safe_dump(_front_matter(batches), sort_keys=False, allow_unicode=True, width=120)
-    return f"---\n{front}---\n\n{_body(batches)}"
+    return f"---\n{front}---\n\n{_body(batches, pictures)}"
+
+
+def render_all(entries: Iterable[LedgerEntry]) -> dict[str, bytes]:
+    """The card and its plots, by path in the data set."""
+    batches = _once(entries)
+    pictures = plots.draw(batches)
+    return {**pictures, CARD: render(batches, pictures=pictures).encode()}
+
+
+def is_current(text: str, entries: Iterable[LedgerEntry]) -> bool:
+    """Whether ``text`` is the card of these batches; with or without plots, as its writer had matplotlib or not."""
+    named = [f"{plots.FOLDER}{name}.png" for name in _PICTURES]
+    return text == render(entries, pictures=[path for path in named if f"]({path})" in text])
+
+
+def _once(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
+    known = {entry.batch: entry for entry in entries}
+    return sorted(known.values(), key=lambda entry: BatchId.read(entry.batch))
 
 
 def _front_matter(batches: Sequence[LedgerEntry]) -> dict[str, Any]:
@@ -70,7 +96,7 @@ def _config(name: str, *, default: bool) -> dict[str, Any]:
 
 
 def _audio(batches: Sequence[LedgerEntry], config: str) -> list[str]:
-    return sorted({entry.audio for entry in batches if config in ("default", entry.language)})
+    return sorted({entry.audio for entry in batches if entry.audio and config in ("default", entry.language)})
 
 
 def _licences(batches: Iterable[LedgerEntry]) -> Counter[str]:
@@ -96,9 +122,15 @@ def _size(samples: int) -> str:
 # -- the text ----------------------------------------------------------------------------------------------------------
 
 
-def _body(batches: Sequence[LedgerEntry]) -> str:
-    parts = [_INTRODUCTION, _amounts(batches), _LOADING, _fields(), _flags(batches), _origin(batches), _PROVENANCE]
+def _body(batches: Sequence[LedgerEntry], pictures: Collection[str]) -> str:
+    parts = [_INTRODUCTION, _amounts(batches), *_pictures(pictures), _LOADING]
+    parts += [_fields(), _flags(batches), _origin(batches), _PROVENANCE]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _pictures(pictures: Collection[str]) -> list[str]:
+    paths = {name: f"{plots.FOLDER}{name}.png" for name in _PICTURES}
+    return [f"![{_PICTURES[name]}]({path})" for name, path in paths.items() if path in pictures]
 
 
 def _amounts(batches: Sequence[LedgerEntry]) -> str:

@@ -1,37 +1,44 @@
-"""Publishing to a data set repository on the Hub: one commit a batch, each on the head that was looked at before.
+"""Publishing to a data set repository on the Hub: many shards a commit, each commit on the head that was looked at before.
 
-Large files go first (they are addressed by checksum, so sending them twice costs nothing), then one commit names tar,
-parquet and card with the head it was made for. When the head has moved, or the answer was lost, the repository is asked
-whether our shard is in it; only if not is the commit tried again. So a batch is published once, whatever is repeated.
+Large files go first (they are addressed by checksum, so sending them twice costs nothing), then one commit names tars,
+parquet files and card with the head it was made for. When the head has moved, or the answer was lost, the repository is
+asked which of our shards are in it; only what is not there is committed again. So a batch is published once, whatever is
+repeated. When the Hub asks for time it gets some here, where the built shards are; after that they are built again.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import itertools
 import logging
 import random
-import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 from duplexforge import config, log
-from duplexforge.errors import ConfigError, DuplexforgeError, RetryLater
-from duplexforge.records import FileEntry, LedgerEntry
+from duplexforge.errors import RetryLater, Throttled
+from duplexforge.records import FileEntry
 from duplexforge.uploading.card import CARD
+from duplexforge.uploading.hub_errors import moved, not_there, translated, unsure
 from duplexforge.uploading.shard import Beat, Shard
-from duplexforge.uploading.target import Card, occupied
+from duplexforge.uploading.target import Card, Sent, occupied, silent
 
+T = TypeVar("T")
 _KIND = "dataset"
 _BRANCH = "main"
 _COMMIT_ROUNDS = 12
-_MOVED = (409, 412)
 # The client of the Hub waits for ever by default; a Hub that is silent for this long is gone.
 _SILENCE_SECONDS = 120.0
+# Paths in one question; the Hub takes more, but answers slowly.
+_PATHS = 100
+PATIENCE_SECONDS = 300.0
+"""How long an upload waits in place for a Hub that asks for time, before its tasks go back to the queue uncounted."""
+_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 
 
 class _Moved(Exception):
@@ -42,100 +49,169 @@ class HubTarget:
     """A data set repository. It is created, private, when there is none; the visibility of one that is stays."""
 
     def __init__(
-        self, repo_id: str, *, token: str | None = None, endpoint: str | None = None, replace: bool = False
+        self,
+        repo_id: str,
+        *,
+        token: str | None = None,
+        endpoint: str | None = None,
+        replace: bool = False,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         log.hide(token)
-        self.repo_id, self.replace = repo_id, replace
+        self.repo_id, self.replace, self.patience = repo_id, replace, patience
         self.name = f"hub:{repo_id}"
         self._token, self._endpoint = token, endpoint
         self._api: Any = None
         self._rng = random.Random()
         self._log = log.get("hub", repository=repo_id)
 
-    def publish(self, shard: Shard, card: Card, beat: Beat) -> str | None:
-        """Send the files, commit them in one step; the id of the commit that has them."""
-        record = shard.record
-        with _translated(self.repo_id), _watched(shard.tar, beat) as tar, _watched(shard.parquet, beat) as parquet:
-            api = self._connect()
-            head = self._head(api)
-            if self._holds(api, record, head):
-                return head
-            beat("sending", 0.9)
-            files = [_addition(f"{record.shard}.tar", tar), _addition(f"{record.shard}.parquet", parquet)]
-            api.preupload_lfs_files(self.repo_id, files, repo_type=_KIND, num_threads=2)
-            return self._commit_shard(api, files, record, card, beat)
+    def send(self, shard: Shard, beat: Beat) -> Sent:
+        """Send the large files. They belong to no commit yet, and need not be here any more for one."""
+        return self._patiently("sending", beat, lambda: self._send(shard, beat))
 
-    def refresh(self, card: Card) -> None:
+    def commit(self, group: Sequence[Sent], card: Card, beat: Beat) -> str:
+        """Commit sent shards and the card in one step; the id of a commit that has them all."""
+        return self._patiently("commit", beat, lambda: self._commit_group(group, card, beat))
+
+    def refresh(self, card: Card, beat: Beat = silent) -> None:
         """Commit the card when it differs from the one there."""
-        with _translated(self.repo_id):
-            api = self._connect()
-            for _ in self._rounds():
-                # The head comes first: so a card from a ledger that is older than the one there is refused.
-                head = self._head(api)
-                try:
-                    self._commit(api, [_addition(CARD, card().encode())], head, "Bring the card up to date")
-                    return
-                except _Moved:
-                    continue
-        raise self._busy()
+        self._patiently("card", beat, lambda: self._refresh(card, beat))
+
+    def card(self) -> str | None:
+        """The text of the card in the head."""
+        return self._patiently("card", silent, self._read_card)
 
     def files(self) -> Iterator[FileEntry]:
         """Every file below ``data/`` with size and checksum as the Hub states them ("" where it states none)."""
-        with _translated(self.repo_id):
-            api = self._connect()
-            head = self._head(api)
-            tree = list(api.list_repo_tree(self.repo_id, repo_type=_KIND, revision=head, recursive=True))
-        for entry in sorted(tree, key=lambda one: str(one.path)):
+        for entry in sorted(self._patiently("files", silent, self._tree), key=lambda one: str(one.path)):
             if entry.path.startswith("data/") and hasattr(entry, "size"):
                 yield FileEntry(name=entry.path, size=entry.size, sha256=entry.lfs.sha256 if entry.lfs else "")
 
-    # -- the commit ------------------------------------------------------------------------------------------------
+    # -- sending and committing --------------------------------------------------------------------------------------
 
-    def _commit_shard(self, api: Any, files: list[Any], record: LedgerEntry, card: Card, beat: Beat) -> str | None:
-        message = f"Add {record.shard} ({record.samples} segments, {record.hours.published:.2f} hours)"
-        for _ in self._rounds():
-            beat("commit", 0.95)
-            # Asked of the very head the commit is made for: another uploader of this batch may just have been here.
+    def _send(self, shard: Shard, beat: Beat) -> Sent:
+        stem = shard.record.shard
+        with ExitStack() as stack:
+            beat("sending", 0.9)
+            paths = {f"{stem}.tar": shard.tar, f"{stem}.parquet": shard.parquet}
+            files = [_addition(name, stack.enter_context(_watched(path, beat))) for name, path in paths.items()]
+            self._connect().preupload_lfs_files(self.repo_id, files, repo_type=_KIND, num_threads=2)
+            # What the Hub wants inside the commit is small, and must outlive the file here.
+            kept = [
+                _addition(name, path.read_bytes()) if file._upload_mode == "regular" else file
+                for file, (name, path) in zip(files, paths.items(), strict=True)
+            ]
+        return Sent(shard.record, kept)
+
+    def _commit_group(self, group: Sequence[Sent], card: Card, beat: Beat) -> str:
+        api = self._connect()
+        for _ in self._rounds(beat):
+            # Asked of the very head the commit is made for: another uploader of these batches may just have been here.
             head = self._head(api)
-            if self._holds(api, record, head):
+            missing = self._missing(api, group, head)
+            if not missing:
                 return head
+            files = [file for one in missing for file in one.files]
             try:
-                return self._commit(api, [*files, _addition(CARD, card().encode())], head, message)
+                made = self._commit(api, [*files, *_additions(card())], head, *_message(missing))
             except _Moved:
-                self._log.info("the head moved under a commit, which is made again", batch=record.batch)
+                self._log.info("the head moved under a commit, which is made again", shards=len(missing))
+                continue
             except Exception as error:
-                if not _unsure(error):
+                if not unsure(error):
                     raise
                 # The answer is lost, the commit perhaps not: the repository knows.
-                head = self._head(api)
-                if self._holds(api, record, head):
-                    return head
-                raise
+                made = self._head(api)
+                if self._missing(api, group, made):
+                    raise
+            if left := self._missing(api, group, made):
+                names = ", ".join(one.record.shard for one in left)
+                raise RetryLater(f"{self.repo_id} does not show what was committed: {names}", reason="not_shown")
+            return made
         raise self._busy()
 
-    def _commit(self, api: Any, additions: list[Any], head: str, message: str) -> str:
+    def _refresh(self, card: Card, beat: Beat) -> None:
+        api = self._connect()
+        for _ in self._rounds(beat):
+            # The head comes first: so a card from a ledger that is older than the one there is refused.
+            head = self._head(api)
+            try:
+                self._commit(api, _additions(card()), head, "Bring the card up to date", "")
+                return
+            except _Moved:
+                continue
+        raise self._busy()
+
+    def _commit(self, api: Any, additions: list[Any], head: str, title: str, description: str) -> str:
         try:
             info = api.create_commit(
                 self.repo_id,
                 additions,
-                commit_message=message,
+                commit_message=title,
+                commit_description=description,
                 repo_type=_KIND,
                 revision=_BRANCH,
                 parent_commit=head,
             )
         except Exception as error:
-            if _status(error) in _MOVED:
+            if moved(error):
                 raise _Moved from error
             raise
         return str(info.oid)
 
-    def _rounds(self) -> Iterator[None]:
+    def _missing(self, api: Any, group: Sequence[Sent], head: str) -> list[Sent]:
+        """The shards that are not in ``head`` as they should be. ConfigError when another one has such a name."""
+        names = [f"{one.record.shard}.{end}" for one in group for end in ("tar", "parquet")]
+        found: dict[str, tuple[int, str]] = {}
+        for start in range(0, len(names), _PATHS):
+            page = api.get_paths_info(self.repo_id, names[start : start + _PATHS], repo_type=_KIND, revision=head)
+            found |= {one.path: (one.size, one.lfs.sha256 if one.lfs else "") for one in page}
+        missing = []
+        for one in group:
+            record = one.record
+            tar, parquet = found.get(f"{record.shard}.tar"), found.get(f"{record.shard}.parquet")
+            if tar is not None and tar != (record.size, record.sha256) and not self.replace:
+                raise occupied(f"{record.shard}.tar", self.repo_id)
+            # The parquet file only repeats what the tar says; another version of the library may write it differently.
+            whole = parquet is not None and parquet in (
+                (record.parquet_size, record.parquet_sha256), (record.parquet_size, "")
+            )  # fmt: skip
+            if tar != (record.size, record.sha256) or not whole:
+                missing.append(one)
+        return missing
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    def _patiently(self, what: str, beat: Beat, action: Callable[[], T]) -> T:
+        """Do it; while the Hub asks for time, wait as long as it says and do it again. Throttled after ``patience``."""
+        deadline = time.monotonic() + self.patience
+        for number in itertools.count():
+            try:
+                with translated(self.repo_id):
+                    return action()
+            except Throttled as error:
+                pause = _PAUSES[min(number, len(_PAUSES) - 1)] if error.after is None else error.after
+                pause += self._rng.uniform(0.0, 0.2 * pause)
+                if time.monotonic() + pause > deadline:
+                    raise
+                self._log.warning("the Hub asks for time", what=what, seconds=round(pause, 1), error=str(error))
+                self._sleep(pause, what, beat)
+        raise AssertionError("counting does not end")
+
+    def _rounds(self, beat: Beat) -> Iterator[None]:
         for number in range(_COMMIT_ROUNDS):
+            beat("commit", 0.95)
             time.sleep(self._rng.uniform(0.1, 0.3) * number)
             yield None
 
-    def _busy(self) -> RetryLater:
-        return RetryLater(f"{self.repo_id} is written to faster than we can commit", reason="busy", after=30.0)
+    def _sleep(self, seconds: float, what: str, beat: Beat) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            beat(f"{what}: the Hub asks for time", 0.95)
+            time.sleep(min(0.5, left))
+
+    def _busy(self) -> Throttled:
+        return Throttled(f"{self.repo_id} is written to faster than we can commit", reason="busy", after=30.0)
 
     # -- the repository ----------------------------------------------------------------------------------------------
 
@@ -150,18 +226,33 @@ class HubTarget:
     def _head(self, api: Any) -> str:
         return str(api.repo_info(self.repo_id, repo_type=_KIND, revision=_BRANCH).sha)
 
-    def _holds(self, api: Any, record: LedgerEntry, head: str) -> bool:
-        """Whether our shard is in ``head`` and stays. ConfigError when another one has its name."""
-        if self.replace:
-            return False
-        name = f"{record.shard}.tar"
-        found = api.get_paths_info(self.repo_id, [name], repo_type=_KIND, revision=head)
-        if not found:
-            return False
-        same = found[0].lfs is not None and (found[0].lfs.sha256, found[0].size) == (record.sha256, record.size)
-        if not same:
-            raise occupied(name, self.repo_id)
-        return True
+    def _tree(self) -> list[Any]:
+        api = self._connect()
+        head = self._head(api)
+        return list(api.list_repo_tree(self.repo_id, repo_type=_KIND, revision=head, recursive=True))
+
+    def _read_card(self) -> str | None:
+        api = self._connect()
+        # A folder of its own: the client's cache is none of our business, and not every pod has one.
+        with TemporaryDirectory(prefix="duplexforge-") as folder:
+            try:
+                path = api.hf_hub_download(
+                    self.repo_id, CARD, repo_type=_KIND, revision=self._head(api), local_dir=folder
+                )
+            except Exception as error:
+                if not_there(error):
+                    return None
+                raise
+            return Path(path).read_text(encoding="utf-8", errors="replace")
+
+
+def _message(group: Sequence[Sent]) -> tuple[str, str]:
+    """Title and text of a commit that adds shards."""
+    samples = sum(one.record.samples for one in group)
+    amount = f"({samples} segments, {sum(one.record.hours.published for one in group):.2f} hours)"
+    if len(group) == 1:
+        return f"Add {group[0].record.shard} {amount}", ""
+    return f"Add {len(group)} shards {amount}", "\n".join(one.record.shard for one in group)
 
 
 @functools.cache
@@ -178,6 +269,10 @@ def _library() -> Any:
     # the call above is what loads the module that sets the level.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     return huggingface_hub
+
+
+def _additions(files: dict[str, bytes]) -> list[Any]:
+    return [_addition(name, body) for name, body in files.items()]
 
 
 def _addition(name: str, body: Any) -> Any:
@@ -200,71 +295,3 @@ class _Watched(io.BufferedReader):
 def _watched(path: Path, beat: Beat) -> Iterator[_Watched]:
     with _Watched(path, beat) as file:
         yield file
-
-
-# -- the client's errors as ours ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _translated(repo_id: str) -> Iterator[None]:
-    try:
-        yield
-    except DuplexforgeError:
-        raise
-    except Exception as error:  # the protocol boundary: whatever the client raises gets a retry rule
-        raise _ours(error, repo_id) from error
-
-
-def _ours(error: BaseException, repo_id: str) -> DuplexforgeError:
-    for one in _causes(error):
-        if isinstance(one, DuplexforgeError):  # raised while a file was read
-            return one
-    answer = _answer(error)
-    # Storage that files are sent to (by PUT) answers 403 to a link that is too old: that says nothing about the token.
-    if answer is not None and answer.status_code in (401, 403, 404) and answer.request.method != "PUT":
-        message = (
-            f"the Hub refused {repo_id} ({answer.status_code}): "
-            "check HF_REPO_ID, and that HF_TOKEN is a token with write access to it"
-        )
-        return ConfigError(message, reason="token")
-    # The client wraps what went wrong with a file; the innermost error is the one that says it.
-    inner = list(_causes(error))[-1]
-    first = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
-    return RetryLater(f"the Hub did not take it: {log.redact(first)[:300]}", reason="hub", after=_retry_after(answer))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _answer(error: BaseException) -> Any:
-    """The Hub's answer behind an error, or None when there was none."""
-    return next((answer for one in _causes(error) if (answer := getattr(one, "response", None)) is not None), None)
-
-
-def _status(error: BaseException) -> int | None:
-    answer = _answer(error)
-    return None if answer is None else int(answer.status_code)
-
-
-def _unsure(error: BaseException) -> bool:
-    """Whether a commit that raised this may have been made all the same."""
-    status = _status(error)
-    return status is None or status >= 500
-
-
-def _retry_after(answer: Any) -> float | None:
-    """Seconds to wait as the answer's headers tell, as a number, as a date, or in the Hub's own rate limit header."""
-    if answer is None:
-        return None
-    told = str(answer.headers.get("retry-after", "")).strip()
-    if told.isdigit():
-        return float(told)
-    if limit := re.search(r"\bt=(\d+)", answer.headers.get("ratelimit", "")) if answer.status_code == 429 else None:
-        return float(limit[1])
-    try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time()) if told else None
-    except ValueError:
-        return None

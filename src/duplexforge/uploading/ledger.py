@@ -6,12 +6,12 @@ in the data set. Both are the only memory of the upload role.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from duplexforge.errors import InputError
-from duplexforge.layout import Layout, language_subtag, shard_stem
+from duplexforge.layout import Layout, language_subtag, name_of, shard_stem
 from duplexforge.records import BatchLine, LedgerEntry, parse
 from duplexforge.storage import Store
 
@@ -52,6 +52,10 @@ class Batch(NamedTuple):
     id: BatchId
     lines: list[BatchLine]
 
+    def without(self, episodes: Container[str]) -> Batch:
+        """The batch as it is published once ``episodes`` were purged; nothing may be left of it."""
+        return Batch(self.id, [line for line in self.lines if line.episode_id not in episodes])
+
 
 def batch_id(layout: Layout, key: str) -> BatchId:
     """The id of the batch that ``key`` defines; InputError(``bad_record``) for any other key."""
@@ -89,6 +93,16 @@ def batches(store: Store, layout: Layout) -> Iterator[Batch]:
 def batch_ids(store: Store, layout: Layout) -> list[str]:
     """Ids of all definitions in order, by listing alone."""
     return [str(batch_id(layout, key)) for key in _keys(store, layout, _DEFINITION)]
+
+
+def purged_ids(store: Store, layout: Layout) -> set[str]:
+    """Ids of the episodes that were taken out of the data set, by listing alone."""
+    return {name_of(meta.key) for meta in store.list(layout.purges())}
+
+
+def live_batch(store: Store, layout: Layout, batch: BatchId) -> Batch:
+    """A definition without the episodes that were purged: what its shard is made of."""
+    return read_batch(store, layout, batch).without(purged_ids(store, layout))
 
 
 def published_ids(store: Store, layout: Layout) -> set[str]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from duplexforge import log
 from duplexforge.errors import InputError
+from duplexforge.idset import IdSet
 from duplexforge.layout import Layout, audio_extension
 from duplexforge.queues.base import TaskQueue
 from duplexforge.records import BatchLine, Manifest, UploadTask, now, parse
@@ -84,12 +85,14 @@ def seed_uploads(
     for more episodes. Seeding again adds nothing that is there, and queues what a crash left without a task.
     """
     plan = UploadPlan(dry_run=dry_run)
-    taken, numbers = _existing(store, layout)
-    candidates = list(_candidates(store, layout, taken, plan))
-    fresh = candidates
-    while not _write(store, layout, group(fresh, shard_bytes, flush=flush), numbers, plan):
-        taken, numbers = _existing(store, layout)
-        fresh = [one for one in candidates if one.episode not in taken]
+    with IdSet() as taken:
+        numbers = _existing(store, layout, taken)
+        candidates = list(_candidates(store, layout, taken, plan))
+        fresh = candidates
+        while not _write(store, layout, group(fresh, shard_bytes, flush=flush), numbers, plan):
+            numbers = _existing(store, layout, taken)
+            planned = taken.known(one.episode for one in candidates)
+            fresh = [one for one in candidates if one.episode not in planned]
     # Others' batches may have taken some meanwhile; what is neither theirs nor ours waits.
     last_round = sum(len(batch) for batch in group(fresh, shard_bytes, flush=flush))
     plan.waiting = len(fresh) - last_round
@@ -120,14 +123,13 @@ def group(candidates: Iterable[Candidate], shard_bytes: int, *, flush: bool = Tr
     return batches
 
 
-def _existing(store: Store, layout: Layout) -> tuple[set[str], Counter[str]]:
-    """Episodes that stand in a batch, and the next number of each language."""
-    taken: set[str] = set()
+def _existing(store: Store, layout: Layout, taken: IdSet) -> Counter[str]:
+    """The next number of each language; the episodes that stand in a batch are added to ``taken``."""
     numbers: Counter[str] = Counter()
     for batch in ledger.batches(store, layout):
         taken.update(line.episode_id for line in batch.lines)
         numbers[batch.id.language] = batch.id.number + 1
-    return taken, numbers
+    return numbers
 
 
 def _write(
@@ -164,17 +166,20 @@ def _queue_unpublished(store: Store, layout: Layout, queue: TaskQueue[UploadTask
 # -- looking at what is committed --------------------------------------------------------------------------------------
 
 
-def _candidates(store: Store, layout: Layout, taken: set[str], plan: UploadPlan) -> Iterator[Candidate]:
+def _candidates(store: Store, layout: Layout, taken: IdSet, plan: UploadPlan) -> Iterator[Candidate]:
     """Committed episodes that stand in no batch; manifests are read a chunk at a time and only ids and sizes kept."""
     seen: set[str] = set()
 
+    purged = ledger.purged_ids(store, layout)
+
     def look(place: tuple[str, str]) -> Candidate | str | None:
-        return _look(store, layout, *place)
+        return "purged" if place[1] in purged else _look(store, layout, *place)
 
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         places = _places(store, layout)
         while chunk := list(itertools.islice(places, _CHUNK)):
-            unplanned = [place for place in chunk if place[1] not in taken]
+            planned = taken.known(episode for _, episode in chunk)
+            unplanned = [place for place in chunk if place[1] not in planned]
             plan.known += len(chunk) - len(unplanned)
             for found in pool.map(look, unplanned):
                 if isinstance(found, Candidate) and found.episode in seen:

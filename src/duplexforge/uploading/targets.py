@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from duplexforge.storage import file_entry
 from duplexforge.uploading.card import CARD
 from duplexforge.uploading.hub import HubTarget
 from duplexforge.uploading.shard import Beat, Shard
-from duplexforge.uploading.target import Card, occupied
+from duplexforge.uploading.target import Card, Sent, occupied, silent
 
 __all__ = ["HubTarget", "LocalTarget"]
 
@@ -31,24 +31,36 @@ class LocalTarget:
         self.folder, self.replace = folder, replace
         self.name = "folder"
 
-    def publish(self, shard: Shard, card: Card, beat: Beat) -> str | None:
-        """Write tar and parquet, then the card. There is no commit, so None."""
+    def send(self, shard: Shard, beat: Beat) -> Sent:
+        """Write tar and parquet."""
         record = shard.record
         with _disk(self.folder):
             self._place(shard.tar, f"{record.shard}.tar", record.sha256, keep=not self.replace)
             beat("tar written", 0.9)
             # The parquet file only repeats what the tar says; another version of the library may write it differently.
             self._place(shard.parquet, f"{record.shard}.parquet", record.parquet_sha256, keep=False)
+        return Sent(record)
+
+    def commit(self, group: Sequence[Sent], card: Card, beat: Beat) -> str | None:
+        """Write the card. There is no commit, so None."""
+        beat(f"card of {len(group)} shards", 0.95)
         self.refresh(card)
         return None
 
-    def refresh(self, card: Card) -> None:
+    def card(self) -> str | None:
+        """The text of the card in the folder."""
+        path = self.folder / CARD
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+    def refresh(self, card: Card, beat: Beat = silent) -> None:
         """Write the card until the ledger did not change while it was written: then the last writer wrote all of it."""
         with _disk(self.folder):
             for _ in range(_CARD_ROUNDS):
-                text = card()
-                _write(self.folder / CARD, BytesIO(text.encode()))
-                if card() == text:
+                beat("card", 0.95)
+                files = card()
+                for name, body in files.items():
+                    _write(self.folder / name, BytesIO(body))
+                if card() == files:
                     return
         raise RetryLater(f"the ledger changes faster than {CARD} can be written", reason="busy")
 

@@ -1,8 +1,9 @@
-"""Compares what is published with the ledger and, sample by sample, with the manifests it was made from.
+"""Compares what is published with the ledger, with the queue and, sample by sample, with the manifests it was made from.
 
-Problems come back as sentences; an empty list means that every published episode is there exactly once and unharmed.
-:func:`verify_target` looks at names, sizes and checksums only and works on the Hub too; :func:`verify_folder` opens the
-shards.
+Problems come back as sentences; an empty list means that every committed episode stands in exactly one batch, that every
+batch is published exactly once and unharmed, and that no purged episode is. :func:`verify_target` looks at names, sizes
+and checksums only and works on the Hub too; :func:`verify_folder` opens the shards; :func:`verify_plan` looks at what
+was not planned or not done.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import hashlib
 import itertools
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ import pyarrow.parquet as pq
 
 from duplexforge.errors import InputError
 from duplexforge.layout import Layout
-from duplexforge.records import LedgerEntry
+from duplexforge.queues.base import TaskQueue
+from duplexforge.records import LedgerEntry, UploadTask
 from duplexforge.storage import Store
-from duplexforge.uploading.card import CARD, render
+from duplexforge.uploading.card import CARD, is_current
 from duplexforge.uploading.episodes import read_episode
-from duplexforge.uploading.ledger import BatchId, Ledger, batch_ids, read_batch
+from duplexforge.uploading.ledger import Batch, BatchId, Ledger, batches, purged_ids, read_batch
+from duplexforge.uploading.plan import seed_uploads
 from duplexforge.uploading.schema import parquet_schema, row
 from duplexforge.uploading.shard import to_json
 from duplexforge.uploading.target import Target
@@ -33,6 +37,28 @@ from duplexforge.uploading.targets import LocalTarget
 # Member name → checksum of its bytes and their number.
 Members = dict[str, tuple[str, int]]
 _WORST = 20
+
+
+def verify_all(target: Target, store: Store, layout: Layout, queue: TaskQueue[UploadTask]) -> list[str]:
+    """Everything that can be compared from here: the shards of a folder are opened, those of a Hub are not fetched."""
+    if isinstance(target, LocalTarget):
+        problems = verify_folder(target.folder, store, layout)
+    else:
+        problems = verify_target(target, store, layout)
+    return [*problems, *verify_plan(store, layout, queue)]
+
+
+def verify_plan(store: Store, layout: Layout, queue: TaskQueue[UploadTask]) -> list[str]:
+    """Compare manifests, batches and queue: nothing committed that stands in no batch, no task open or failed."""
+    problems = []
+    plan = seed_uploads(store, layout, queue, shard_bytes=1, dry_run=True)
+    if plan.episodes:
+        problems.append(f"{plan.episodes} committed episodes stand in no batch: `duplexforge seed upload` plans them")
+    stats = queue.stats()
+    if stats.open:
+        problems.append(f"{stats.open} upload tasks are not done: `duplexforge upload --drain` does them")
+    dead = (f"the upload task {one.id} failed ({one.reason}): {one.message}" for one in queue.dead())
+    return [*problems, *_some(dead)]
 
 
 def verify_target(target: Target, store: Store, layout: Layout) -> list[str]:
@@ -52,6 +78,8 @@ def verify_target(target: Target, store: Store, layout: Layout) -> list[str]:
             problems.append(f"{name} has {size} bytes, the ledger says {wanted[name][0]}")
         elif sha256 and sha256 != wanted[name][1]:
             problems.append(f"{name} does not have the checksum in the ledger")
+    if entries and not is_current(target.card() or "", entries):
+        problems.append(f"{CARD} does not say what the ledger says")
     return problems
 
 
@@ -60,35 +88,47 @@ def verify_folder(folder: Path, store: Store, layout: Layout) -> list[str]:
     problems = verify_target(LocalTarget(folder), store, layout)
     entries = Ledger(store, layout).entries()
     seen: Counter[str] = Counter()
+    purged = purged_ids(store, layout)
     for entry in entries:
-        problems += _shard_problems(folder, store, layout, entry, seen)
+        batch = partial(_live, store, layout, entry, purged)
+        problems += _shard_problems(folder, store, entry, batch, seen)
     problems += [f"the segment {name} is published {count} times" for name, count in seen.items() if count > 1]
-    card = folder / CARD
-    if entries and (not card.is_file() or card.read_text(encoding="utf-8") != render(entries)):
-        problems.append(f"{CARD} does not say what the ledger says")
     return problems
 
 
 def _ledger_problems(store: Store, layout: Layout, entries: list[LedgerEntry]) -> Iterator[str]:
-    published = {entry.batch for entry in entries}
-    episodes: Counter[str] = Counter()
-    for name in batch_ids(store, layout):
-        episodes.update(line.episode_id for line in read_batch(store, layout, BatchId.read(name)).lines)
-        if name not in published:
-            yield f"the batch {name} is planned but not published"
-    for episode, count in episodes.items():
-        if count > 1:
-            yield f"the episode {episode} stands in {count} batches"
+    known = {entry.batch: entry for entry in entries}
+    purged = purged_ids(store, layout)
+    count: Counter[str] = Counter()
+    for batch in batches(store, layout):
+        count.update(line.episode_id for line in batch.lines)
+        entry = known.pop(str(batch.id), None)
+        if entry is None:
+            yield f"the batch {batch.id} is planned but not published"
+            continue
+        for episode in sorted(purged.intersection(entry.episodes)):
+            yield f"the episode {episode} is purged but still in {entry.shard}: `duplexforge purge` takes it out"
+        lines = {line.episode_id for line in batch.lines} - purged
+        if lines != set(entry.episodes) - purged:
+            yield f"the ledger does not name the episodes of the batch {batch.id}"
+    yield from (f"the batch {name} is published, but nothing defines it" for name in known)
+    for episode, number in count.items():
+        if number > 1:
+            yield f"the episode {episode} stands in {number} batches"
 
 
 # -- one shard, sample by sample ---------------------------------------------------------------------------------------
 
 
+def _live(store: Store, layout: Layout, entry: LedgerEntry, purged: set[str]) -> Batch:
+    return read_batch(store, layout, BatchId.read(entry.batch)).without(purged)
+
+
 def _shard_problems(
-    folder: Path, store: Store, layout: Layout, entry: LedgerEntry, seen: Counter[str]
+    folder: Path, store: Store, entry: LedgerEntry, batch: Callable[[], Batch], seen: Counter[str]
 ) -> Iterator[str]:
     try:
-        expected, rows = _expected(store, layout, entry)
+        expected, rows = _expected(store, batch(), entry)
     except InputError as error:
         yield f"{entry.shard} cannot be compared with its source: {error}"
         return
@@ -99,12 +139,11 @@ def _shard_problems(
     yield from _parquet_problems(folder / f"{entry.shard}.parquet", f"{entry.shard}.parquet", rows)
 
 
-def _expected(store: Store, layout: Layout, entry: LedgerEntry) -> tuple[Members, list[dict[str, Any]]]:
+def _expected(store: Store, batch: Batch, entry: LedgerEntry) -> tuple[Members, list[dict[str, Any]]]:
     """What the manifests say the shard holds: its members in order, and its rows."""
     members: Members = {}
     rows: list[dict[str, Any]] = []
-    lines = read_batch(store, layout, BatchId.read(entry.batch)).lines
-    for line in sorted(lines, key=lambda line: line.episode_id):
+    for line in sorted(batch.lines, key=lambda line: line.episode_id):
         episode = read_episode(store, line)
         for key, fields in episode.samples():
             audio, text = episode.files[fields["audio"]], to_json(fields)

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from duplexforge.config import DownloadSettings, QueueSettings, StoreSettings
+from duplexforge.downloading.fetch import Ways
 from duplexforge.downloading.role import DownloadStep
 from duplexforge.layout import Layout
 from duplexforge.queues.prefix import PrefixQueue
@@ -109,6 +110,12 @@ def site(tones: Path) -> Iterator[Site]:
         server.kill()
 
 
+def settings_with(**settings: Any) -> DownloadSettings:
+    """Settings of a download role that may reach the test site and the files of this machine."""
+    usual = {"allow_file_urls": True, "socket_timeout": 2.0, "allow_private_addresses": "127.0.0.1"}
+    return DownloadSettings(**{**usual, **settings})
+
+
 class Place:
     """A store in a folder with its download queue, and a worker at hand."""
 
@@ -120,9 +127,8 @@ class Place:
         self.queue = PrefixQueue(self.store, self.layout, "download", DownloadTask, self.settings)
 
     def step(self, **settings: Any) -> DownloadStep:
-        """A step; local files are allowed unless told otherwise."""
-        wanted = DownloadSettings(**{"allow_file_urls": True, "socket_timeout": 2.0, **settings})
-        return DownloadStep(self.store, self.layout, wanted)
+        """A step; local files and this machine's test site are allowed unless told otherwise."""
+        return DownloadStep(self.store, self.layout, Ways.of(settings_with(**settings)))
 
     def drain(self, **settings: Any) -> Tally:
         """Work until no task is open."""

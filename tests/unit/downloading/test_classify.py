@@ -7,8 +7,9 @@ from email.utils import format_datetime
 
 import pytest
 
+from duplexforge import log
 from duplexforge.downloading.classify import http_status, network_error, site_error, wait_seconds
-from duplexforge.errors import InputError, RetryLater
+from duplexforge.errors import InputError, RetryLater, Throttled
 
 YT = "ERROR: [youtube] dQw4w9WgXcQ: "
 RECORDED = [
@@ -40,11 +41,13 @@ RECORDED = [
     ("not_audio", "ERROR: Unsupported URL: http://127.0.0.1:34981/page"),
     ("not_audio", "ERROR: [generic] a: No video formats found!; please report this issue on GitHub"),
     ("unsupported", "ERROR: [generic] 'nonsense' is not a valid URL"),
+    ("unsupported", "ERROR: m3u8 download detected but ffmpeg could not be found. Please install"),
     ("unsupported", "No connection adapters were found for 'file:///etc/hostname'"),
     ("empty", "ERROR: Did not get any data blocks"),
 ]
 LATER = [
-    ("throttled", YT + "Sign in to confirm you’re not a bot. Use --cookies-from-browser or --cookies"),
+    ("bot_check", YT + "Sign in to confirm you’re not a bot. Use --cookies-from-browser or --cookies"),
+    ("bot_check", "ERROR: [x] 1: Please solve the captcha to continue"),
     (
         "throttled",
         YT + "Video unavailable. This content isn't available, try again later. Your account has been rate-limited",
@@ -70,6 +73,8 @@ def test_what_may_go_well_another_time(reason: str, message: str) -> None:
     error = site_error(message)
     assert isinstance(error, RetryLater)
     assert error.reason == reason
+    # A site that wants fewer requests is nobody's failure; the others count.
+    assert isinstance(error, Throttled) == (reason in ("throttled", "bot_check"))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_what_may_go_well_another_time(reason: str, message: str) -> None:
         (418, InputError, "refused"),
         (408, RetryLater, "network"),
         (425, RetryLater, "throttled"),
-        (429, RetryLater, "throttled"),
+        (429, Throttled, "throttled"),
         (500, RetryLater, "network"),
         (502, RetryLater, "network"),
         (503, RetryLater, "network"),
@@ -104,7 +109,7 @@ def test_the_status_behind_a_message_decides_when_the_words_do_not() -> None:
     # A media address that a page has just handed out is a throttle when it is forbidden; a page that is, is closed.
     media = site_error("ERROR: unable to download video data: HTTP Error 403: Forbidden", status=403)
     page = site_error("ERROR: [x] 1: Unable to download webpage: HTTP Error 403: Forbidden", status=403)
-    assert isinstance(media, RetryLater)
+    assert type(media) is RetryLater
     assert (media.reason, page.reason) == ("throttled", "denied")
 
 
@@ -112,6 +117,9 @@ def test_retry_after_reaches_the_queue() -> None:
     error = http_status(429, "7")
     assert isinstance(error, RetryLater)
     assert error.after == 7.0
+    # A server that names a time is busy; one that does not may be broken, and that counts.
+    assert isinstance(http_status(503, "7"), Throttled)
+    assert type(http_status(503, "soon")) is RetryLater
     said = site_error("HTTP Error 429: Too Many Requests", status=429, retry_after="9")
     assert isinstance(said, RetryLater)
     assert said.after == 9.0
@@ -140,3 +148,12 @@ def test_a_message_names_the_host_and_not_the_signature() -> None:
 
 def test_long_messages_are_cut() -> None:
     assert len(str(site_error("x" * 10_000))) < 500
+
+
+def test_a_hidden_word_is_in_no_message() -> None:
+    log.hide("proxy-password-1")
+    for error in (
+        site_error("cannot reach http://me:proxy-password-1@proxy"),
+        network_error(OSError("proxy-password-1"), "http://x/"),
+    ):
+        assert "proxy-password-1" not in str(error)

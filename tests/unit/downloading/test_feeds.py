@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duplexforge.downloading import feeds
@@ -147,8 +147,9 @@ OUTSIDE = b"""<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY x SYSTEM "file:///etc
         (b"", "not XML"),
         (b"hello", "not XML"),
         (b"<!doctype html><html><body>404</body></html>", "not XML"),
-        (b"<html><body>hi</body></html>", "not an RSS feed"),
-        (b"<feed xmlns='http://www.w3.org/2005/Atom'/>", "not an RSS"),
+        (b"<html><body>hi</body></html>", "not an RSS or Atom feed"),
+        (b"<feed xmlns='http://www.w3.org/2005/Atom'/>", "no items"),
+        (b"<feed/>", "not an RSS or Atom"),
         (b"<rss><channel></channel></rss>", "no items"),
         (b"<rss/>", "not an RSS"),
         (BOMB, "entities"),
@@ -180,6 +181,7 @@ def test_a_blank_line_before_the_declaration_and_latin_letters_are_forgiven() ->
     assert task.uploader == "Café"
 
 
+@settings(deadline=None)
 @given(
     title=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60),
     guid=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60),
@@ -193,6 +195,85 @@ def test_hostile_words_never_reach_an_id(title: str, guid: str) -> None:
     assert (tasks[0].title or "") == title.strip()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_odd_dates_stop_nothing(date: str) -> None:
     assert feeds._date(date) is None or isinstance(feeds._date(date), str)
+
+
+# -- Atom ------------------------------------------------------------------------------------------------------------
+
+ATOM = """<?xml version="1.0" encoding="utf-8"?>
+<feed xmlns="http://www.w3.org/2005/Atom" xml:lang="de-AT"><title>Show</title><id>urn:show</id>
+<link rel="self" href="https://feeds.example.org/show.xml"/><author><name>Anna</name></author>
+<rights>CC BY 4.0</rights>%s</feed>"""
+ENTRY = (
+    "<entry><title>First</title><id>urn:1</id><published>2026-03-03T10:00:00Z</published>"
+    '<link href="https://a.example/page"/><link rel="enclosure" type="audio/mpeg" href="/1.mp3"/></entry>'
+)
+VIDEO = (
+    "<entry><title>Clip</title><id>yt:video:x</id><updated>2026-03-04T10:00:00+01:00</updated>"
+    '<author><name>Ben</name></author><link rel="alternate" href="https://www.youtube.com/watch?v=dQw4w9WgXcQ"/></entry>'
+)
+
+
+def test_an_atom_entry_becomes_a_task_with_all_that_is_known() -> None:
+    ((task,), notes) = read((ATOM % ENTRY).encode())
+    assert task.id.startswith("pod-")
+    assert task.url == "https://feeds.example.org/1.mp3"
+    assert (task.title, task.language, task.licence, task.uploader) == ("First", "de", "CC BY 4.0", "Anna")
+    assert task.published == "2026-03-03T10:00:00+00:00"
+    assert task.origins == [URL]
+    assert notes.refused == []
+
+
+def test_the_entry_of_a_video_feed_is_the_video() -> None:
+    ((task,), _) = read((ATOM % VIDEO).encode())
+    assert (task.id, task.video_id, task.uploader) == ("yt-dQw4w9WgXcQ", "dQw4w9WgXcQ", "Ben")
+    assert task.published == "2026-03-04T10:00:00+01:00"
+
+
+@pytest.mark.parametrize(
+    ("link", "why"),
+    [
+        ('<link href="https://a.example/page"/>', "no enclosure"),
+        ('<link rel="enclosure" type="text/html" href="https://a.example/1"/>', "text/html"),
+        ('<link rel="enclosure" href="file:///etc/passwd"/>', "not file:"),
+    ],
+)
+def test_a_bad_entry_is_refused_and_the_others_go_on(link: str, why: str) -> None:
+    tasks, notes = read((ATOM % (f"<entry><title>Bad</title>{link}</entry>" + ENTRY)).encode())
+    assert [task.title for task in tasks] == ["First"]
+    assert [what for what, _ in notes.refused] == ["Bad"]
+    assert why in notes.refused[0][1]
+
+
+@pytest.mark.parametrize(
+    ("stated", "seconds"),
+    [("3600", 3600.0), ("59:30", 3570.0), ("1:02:03", 3723.0), ("", None), ("1:2:3:4", None), ("x", None), ("٣", None)],
+)
+def test_lengths(stated: str, seconds: float | None) -> None:
+    timed = ITEM.replace("</item>", f"<itunes:duration>{stated}</itunes:duration></item>")
+    ((task,), _) = read(feed(timed))
+    assert task.duration == seconds
+
+
+def test_an_owner_is_known_by_every_address_of_the_feed() -> None:
+    channel = (
+        '<title>Show</title><atom:link rel="self" href="https://old.example/f"/><link>https://show.example/</link>'
+    )
+    ((task,), _) = read(feed(ITEM, channel=channel))
+    assert task.origins == [URL, "https://old.example/f", "https://show.example/"]
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.text(max_size=100))
+def test_any_bytes_are_a_feed_or_refused(body: bytes, text: str) -> None:
+    wrapped = (ATOM % text).encode("utf-8", "surrogatepass")
+    for document in (body, feed().replace(b"</channel>", body + b"</channel>"), wrapped):
+        try:
+            tasks, _ = read(document)
+        except InputError as error:
+            assert error.reason  # noqa: PT017 - either outcome is right
+            continue
+        assert all(task.url.startswith("http") for task in tasks)

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duplexforge.downloading.identity import host_word, normal_url, source_word, url_id, web_url, youtube_id
+from duplexforge.downloading.identity import (
+    address,
+    host_word,
+    normal_url,
+    source_word,
+    url_id,
+    web_url,
+    youtube_id,
+    youtube_list,
+)
 from duplexforge.downloading.local import path_of, printable
 from duplexforge.errors import InputError
 from duplexforge.layout import safe_name
@@ -123,3 +132,37 @@ def test_file_urls_of_other_machines_are_refused(url: str) -> None:
     with pytest.raises(InputError) as caught:
         path_of(url)
     assert caught.value.reason == "refused"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://www.a.example/x/", "http://a.example/x", True),
+        ("https://a.example:443/x#part", "https://A.EXAMPLE/x", True),
+        ("https://a.example/x?p=1", "https://a.example/x?p=2", False),
+        ("https://www.youtube.com/@Some/videos", "https://m.youtube.com/@some", True),
+        ("https://www.youtube.com/channel/UCa/about", "https://youtube.com/channel/UCa", True),
+        ("https://www.youtube.com/channel/UCa", "https://youtube.com/channel/UCA", False),
+        ("https://www.youtube.com/playlist?list=PL1&si=2", "https://music.youtube.com/playlist?list=PL1", True),
+        ("https://www.youtube.com/playlist?list=PL1", "https://www.youtube.com/playlist?list=PL2", False),
+    ],
+)
+def test_addresses_are_compared_by_what_they_name(one: str, other: str, same: bool) -> None:
+    assert (address(one) == address(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("url", "answer"),
+    [
+        ("https://www.youtube.com/@some", True),
+        ("https://m.youtube.com/c/Some/videos", True),
+        ("https://www.youtube.com/user/some", True),
+        ("https://www.youtube.com/playlist?list=PL1", True),
+        ("https://www.youtube.com/watch?v=dQw4w9WgXcQ&list=PL1", False),
+        ("https://youtu.be/dQw4w9WgXcQ", False),
+        ("https://www.youtube.com/feed/trending", False),
+        ("https://notyoutube.com/@some", False),
+    ],
+)
+def test_channels_and_playlists_are_told_from_videos(url: str, answer: bool) -> None:
+    assert youtube_list(url) is answer

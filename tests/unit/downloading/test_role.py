@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from duplexforge import storage
+from duplexforge.downloading.fetch import Ways
 from duplexforge.downloading.item import Item
 from duplexforge.downloading.plan import Defaults, seed
-from duplexforge.downloading.role import record_key
+from duplexforge.downloading.resume import Partials
+from duplexforge.downloading.role import DownloadStep, record_key
 from duplexforge.errors import DuplexforgeError, InputError, LeaseLost, Preempted
 from duplexforge.records import DownloadTask
 from duplexforge.storage import file_entry
-from tests.unit.downloading.conftest import Calm, Place, write_tone
+from duplexforge.worker import Worker
+from tests.unit.downloading.conftest import Calm, Place, Site, settings_with, write_tone
+from tests.unit.downloading.test_feeds import feed, item
 
 
 def task_for(path: Path, **changes: Any) -> DownloadTask:
@@ -283,3 +287,40 @@ def test_a_full_disk_is_the_machines_fault(place: Place, tones: Path, tmp_path: 
     with pytest.raises(DuplexforgeError) as caught:
         place.step().fetch(task_for(tones / "tone.mp3"), tmp_path / "no-such-folder")
     assert caught.value.reason == "machine"
+
+
+# -- tasks of other kinds --------------------------------------------------------------------------------------------
+
+
+def test_a_feed_task_becomes_its_items(place: Place, site: Site) -> None:
+    items = [item("{base}/files/tone.mp3", guid="1"), item("http://10.0.0.1/a.mp3", guid="2")]
+    (site.root / "kind.xml").write_bytes(feed(*items))
+    place.queue.put(DownloadTask(id="feed-1", episode_id="feed-1", url=site.url("files/kind.xml"), kind="feed"))
+    step = place.step()
+    step.expand_into(place.queue)
+    tally = Worker(place.queue, step, place.settings, drain=True).run()
+    assert (tally.completed, tally.failed) == (2, 0)
+    assert place.record().url == site.url("files/tone.mp3")
+    results = {ended.id: ended.result for ended in place.queue.ended("completed")}
+    assert (results["feed-1"]["items"], results["feed-1"]["added"]) == (1, 1)
+
+
+def test_a_feed_that_is_inside_is_refused(place: Place) -> None:
+    place.queue.put(DownloadTask(id="feed-1", episode_id="feed-1", url="http://127.0.0.2/feed.xml", kind="feed"))
+    step = place.step()
+    step.expand_into(place.queue)
+    Worker(place.queue, step, place.settings, drain=True).run()
+    assert place.failure().reason == "refused"
+
+
+def test_a_second_attempt_goes_on_where_the_first_was_cut(place: Place, site: Site, tmp_path: Path) -> None:
+    url = site.url("resume/tone.mp3?cuts=1500,0&role=1")
+    place.queue.put(DownloadTask(id="url-1", episode_id="url-1", url=url, attempt_limit=2))
+    kept = tmp_path / "kept"
+    ways = Ways.of(settings_with(), partials=Partials(kept, 5))
+    step = DownloadStep(place.store, place.layout, ways)
+    settings = place.settings.model_copy(update={"attempt_limit": 2})
+    tally = Worker(place.queue, step, settings, drain=True).run()
+    assert (tally.retried, tally.completed) == (1, 1)
+    assert place.store.get(place.record().audio_key) == (site.root / "tone.mp3").read_bytes()
+    assert list(kept.iterdir()) == []

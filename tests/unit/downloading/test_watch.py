@@ -60,3 +60,37 @@ def test_a_slow_but_steady_server_may_take_its_time() -> None:
     clock.time += WINDOW
     with pytest.raises(RetryLater):
         watch.seen(4)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"), [(9.9, "too_short"), (10.0, None), (100.0, None), (100.1, "too_long"), (None, None)]
+)
+def test_lengths(seconds: float | None, reason: str | None) -> None:
+    watch = Watch(10, shortest=10, longest=100)
+    if reason is None:
+        watch.lasts(seconds)
+        return
+    with pytest.raises(InputError) as caught:
+        watch.lasts(seconds)
+    assert caught.value.reason == reason
+    Watch(10).lasts(seconds)
+
+
+def test_the_rate_is_kept_by_waiting() -> None:
+    clock = Clock()
+
+    def sleep(seconds: float) -> None:
+        clock.time += seconds
+
+    watch = Watch(10**9, rate=1000, clock=clock, sleep=sleep)
+    began = clock.time
+    for number in range(1, 11):
+        watch.ease(number * 500, began)
+    assert clock.time - began == pytest.approx(5.0)
+    Watch(10**9, clock=clock).ease(10**9, began)
+    assert clock.time - began == pytest.approx(5.0)
+
+
+def test_a_stop_ends_the_waiting() -> None:
+    with pytest.raises(Preempted):
+        Watch(10**9, lambda: True, rate=1, clock=Clock()).ease(1000, 100.0)

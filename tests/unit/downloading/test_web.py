@@ -8,18 +8,28 @@ from typing import Any
 import pytest
 import requests
 
-from duplexforge.downloading.fetch import fetch_item, ffmpeg_path
+from duplexforge.config import DownloadSettings
+from duplexforge.downloading.fetch import Ways, fetch_item, ffmpeg_path
+from duplexforge.downloading.guard import Guard
 from duplexforge.downloading.identity import source_word
-from duplexforge.downloading.plan import seed
-from duplexforge.downloading.site import _refuse, fetch_site, has_extractor
+from duplexforge.downloading.item import Item
+from duplexforge.downloading.plan import Choice, seed
+from duplexforge.downloading.public import public_url
+from duplexforge.downloading.selection import Screen
+from duplexforge.downloading.site import _refuse, extractor_of, fetch_site
+from duplexforge.downloading.sources import Reading
 from duplexforge.downloading.watch import Watch
 from duplexforge.downloading.web import request
-from duplexforge.errors import DuplexforgeError, InputError, Preempted, RetryLater
+from duplexforge.errors import DuplexforgeError, InputError, Preempted, RetryLater, Throttled
 from duplexforge.records import DownloadTask
-from tests.unit.downloading.conftest import Place, Site
+from tests.unit.downloading.conftest import Place, Site, settings_with
 from tests.unit.downloading.test_feeds import feed, item
 
 PAGE = "<!doctype html><html><head><title>My show</title></head><body>{}</body></html>"
+
+
+READING = Reading(settings_with())
+CHOICE = Choice(screen=Screen(allow="127.0.0.1"))
 
 
 def queue_url(place: Place, url: str, name: str = "url-1") -> None:
@@ -63,7 +73,7 @@ KEPT = [
 ]  # fmt: skip
 FAILED = [
     ("status/404", "gone"), ("status/410", "gone"), ("status/401", "denied"), ("status/403", "denied"),
-    ("status/451", "geo"), ("status/429", "throttled"), ("status/500", "network"), ("status/503", "network"),
+    ("status/451", "geo"), ("status/500", "network"),
     ("html.mp3", "not_audio"), ("page", "not_audio"), ("empty.mp3", "empty"), ("cut/tone.mp3", "network"),
     ("cut-chunked/tone.mp3", "network"), ("loop", "gone"), ("redirect-to-file", "refused"), ("huge.mp3", "too_large"),
     ("files/seen.json", "not_audio"), ("files/list.m3u8", "unsupported"), ("typed/list.mp3?audio/mpeg", "unsupported"),
@@ -76,7 +86,7 @@ FAILED = [
 def test_plain_audio_is_kept_as_it_is(drained: Place, site: Site, path: str, extension: str) -> None:
     record = drained.records()[f"raw_audio/en/test/{name_for(path)}.json"]
     assert record.audio_key == f"raw_audio/en/test/{name_for(path)}.{extension}"
-    assert record.url == site.url(path)
+    assert record.url == public_url(site.url(path))
     assert record.duration == pytest.approx(1.0, abs=0.1)
     name = path.partition("?")[0].rpartition("/")[2]
     assert drained.store.get(record.audio_key) == (site.root / name).read_bytes()
@@ -109,6 +119,7 @@ def test_a_page_with_audio_in_it(place: Place, site: Site, drained: Place) -> No
     record = place.record()
     assert record.audio_key.endswith("url-1.mp3")
     assert (record.title or "").startswith("My show")
+    assert (record.extractor, record.page_url) == ("html5", site.url("files/page.html"))
     assert place.store.get(record.audio_key) == (site.root / "tone.mp3").read_bytes()
 
 
@@ -127,9 +138,10 @@ def fetch(url: str, folder: Path, place: Place, **settings: Any) -> Exception:
 
 
 def test_retry_after_is_heeded(place: Place, site: Site, tmp_path: Path) -> None:
-    error = fetch(site.url("status/429"), tmp_path, place)
-    assert isinstance(error, RetryLater)
-    assert (error.reason, error.after) == ("throttled", 7.0)
+    for path in ("status/429", "status/503"):
+        error = fetch(site.url(path), tmp_path, Place(tmp_path / path))
+        assert isinstance(error, Throttled)
+        assert (error.reason, error.after) == ("throttled", pytest.approx(7.0, abs=0.5))
 
 
 def test_silence_and_closed_ports_are_tried_again(place: Place, site: Site, tmp_path: Path) -> None:
@@ -174,14 +186,14 @@ def test_a_feed_from_seed_to_record(place: Place, site: Site) -> None:
         item("{base}/gone.mp3", guid="3"),
     ]
     (site.root / "whole.xml").write_bytes(feed(*items, item("file:///etc/passwd", guid="4")))
-    report = seed(place.queue, [site.url("files/whole.xml")])
+    report = seed(place.queue, [site.url("files/whole.xml")], reading=READING, choice=CHOICE)
     assert (report.added, len(report.refused)) == (3, 1)
     tally = place.drain()
     assert (tally.completed, tally.failed) == (2, 1)
     assert place.failure().reason == "gone"
     assert {record.language for record in place.records().values()} == {"de"}
     assert {record.uploader for record in place.records().values()} == {"Show"}
-    assert seed(place.queue, [site.url("files/whole.xml")]).added == 0
+    assert seed(place.queue, [site.url("files/whole.xml")], reading=READING, choice=CHOICE).added == 0
 
 
 def test_cluster_workers_take_no_file_urls(tmp_path: Path, place: Place, tones: Path) -> None:
@@ -193,15 +205,22 @@ def test_cluster_workers_take_no_file_urls(tmp_path: Path, place: Place, tones: 
 
 
 def test_sites_are_known_by_name_and_plain_addresses_are_not() -> None:
-    assert has_extractor("https://www.youtube.com/watch?v=dQw4w9WgXcQ")
-    assert not has_extractor("https://cdn.example.org/a.mp3")
+    assert extractor_of("https://www.youtube.com/watch?v=dQw4w9WgXcQ") == "youtube"
+    assert extractor_of("https://www.youtube.com/@somebody") == "youtube"
+    assert extractor_of("https://cdn.example.org/a.mp3") is None
+
+
+def take(url: str, folder: Path, watch: Watch, **settings: Any) -> Item:
+    """What yt-dlp makes of an address of the test site."""
+    wanted = settings_with(**settings)
+    return fetch_site(url, folder, wanted, guard=Guard(wanted.allow_private_addresses), watch=watch)
 
 
 @pytest.mark.parametrize(
     ("path", "kind", "reason"),
     [
         ("status/404", InputError, "gone"),
-        ("status/429", RetryLater, "throttled"),
+        ("status/429", Throttled, "throttled"),
         ("status/500", RetryLater, "network"),
         ("page", InputError, "not_audio"),
         ("empty.mp3", InputError, "empty"),
@@ -214,37 +233,37 @@ def test_what_yt_dlp_says_becomes_ours(
     site: Site, tmp_path: Path, path: str, kind: type[DuplexforgeError], reason: str
 ) -> None:
     with pytest.raises(DuplexforgeError) as caught:
-        fetch_site(site.url(path), tmp_path, timeout=2.0, watch=Watch(10**9))
+        take(site.url(path), tmp_path, Watch(10**9))
     assert isinstance(caught.value, kind)
     assert caught.value.reason == reason
-    if reason == "throttled":
-        assert isinstance(caught.value, RetryLater)
+    if isinstance(caught.value, Throttled):
         assert caught.value.after == 7.0
 
 
 def test_yt_dlp_is_held_to_the_limits_too(site: Site, tmp_path: Path) -> None:
     with pytest.raises(InputError) as large:
-        fetch_site(site.url("files/tone.wav"), tmp_path, timeout=2.0, watch=Watch(5000))
+        take(site.url("files/tone.wav"), tmp_path, Watch(5000))
     assert large.value.reason == "too_large"
     with pytest.raises(Preempted):
-        fetch_site(site.url("files/tone.wav"), tmp_path, timeout=2.0, watch=Watch(10**9, lambda: True))
+        take(site.url("files/tone.wav"), tmp_path, Watch(10**9, lambda: True))
 
 
 def test_yt_dlp_works_in_a_folder_of_any_name(site: Site, tmp_path: Path) -> None:
     folder = tmp_path / "100% %(title)s {x}"
     folder.mkdir()
-    found = fetch_site(site.url("files/tone.mp3"), folder, timeout=2.0, watch=Watch(10**9))
+    found = take(site.url("files/tone.mp3"), folder, Watch(10**9))
     assert found.path == folder / "item.mp3"
 
 
 @pytest.mark.parametrize(
     ("info", "reason"),
     [({"is_live": True}, "live"), ({"live_status": "is_upcoming"}, "live"), ({"_type": "playlist"}, "playlist"),
-     ({"filesize": 10**10}, "too_large")],
+     ({"filesize": 10**10}, "too_large"), ({"duration": 9.5}, "too_short"), ({"duration": 101}, "too_long"),
+     ({"protocol": "rtmp"}, "unsupported"), ({"requested_formats": [{}, {"protocol": "websocket_frag"}]}, "unsupported")],
 )  # fmt: skip
 def test_what_is_no_finished_recording_is_refused_before_its_download(info: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError) as caught:
-        _refuse(info, Watch(10**9))
+        _refuse(info, Watch(10**9, shortest=10, longest=100))
     assert caught.value.reason == reason
 
 
@@ -255,16 +274,14 @@ def test_an_ffmpeg_is_there_for_yt_dlp() -> None:
 
 
 def test_an_answer_is_closed_after_its_block(site: Site) -> None:
-    with request(site.url("files/tone.mp3"), 2.0) as response:
+    with request(site.url("files/tone.mp3"), 2.0, guard=Guard("127.0.0.1")) as response:
         assert isinstance(response, requests.Response)
         raw = response.raw
     assert raw.closed
 
 
 def test_settings_of_the_role_are_the_only_door_to_files(place: Place, tones: Path, tmp_path: Path) -> None:
-    from duplexforge.config import DownloadSettings
-
     task = DownloadTask(id="x", episode_id="x", url=(tones / "tone.mp3").as_uri())
-    assert fetch_item(task, tmp_path, DownloadSettings(allow_file_urls=True)).extension == "mp3"
+    assert fetch_item(task, tmp_path, Ways.of(DownloadSettings(allow_file_urls=True))).extension == "mp3"
     with pytest.raises(InputError):
-        fetch_item(task, tmp_path, DownloadSettings())
+        fetch_item(task, tmp_path, Ways.of(DownloadSettings()))

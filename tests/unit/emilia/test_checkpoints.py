@@ -131,7 +131,7 @@ def whole(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes
 @pytest.mark.parametrize(
     ("stop", "again"),
     [
-        ("diarize", ["standardize", "separate", "diarize", "segment", "transcribe", "score", "export"]),
+        ("diarize", ["standardize", "events", "separate", "diarize", "segment", "transcribe", "score", "export"]),
         ("segment", ["standardize", "separate", "segment", "transcribe", "score", "export"]),
         ("score", ["standardize", "separate", "score", "export"]),
         ("export", ["standardize", "separate", "export"]),

@@ -57,7 +57,7 @@ def test_result_and_files(done: tuple[Result, Path], pipeline: Pipeline) -> None
     assert result.facts["speakers"] == 2
     assert result.facts["separation"] == "none"
     assert result.facts["engines"] == {
-        "standardize": "av", "separate": "none", "diarize": "clusters", "segment": "silero",
+        "standardize": "av", "events": "none", "separate": "none", "diarize": "clusters", "segment": "silero",
         "transcribe": "pocketsphinx", "score": "signal", "export": "mp3",
     }  # fmt: skip
     assert list(result.seconds) == list(pipeline.config.pipeline.order)

@@ -67,6 +67,7 @@ def test_presets_need_what_their_engines_load() -> None:
     assert names("emilia") == [
         "mdx-inst-hq-3", "segmentation-3.0", "wespeaker-resnet34-lm", "silero-vad", "faster-whisper-medium", "dnsmos",
     ]  # fmt: skip
+    assert names("emilia-events") == ["ast-audioset", *names("emilia")]
     community = {"pyannote__variant": "community-1", "pyannote__folder": "speaker-diarization-community-1"}
     assert "community-1" in names("emilia", **community)
     assert "segmentation-3.0" not in names("emilia", **community)

@@ -41,9 +41,10 @@ class Site:
         """The upload queue as a fresh process sees it."""
         return PrefixQueue(self.store, self.layout, "upload", UploadTask, self.settings)
 
-    def worker(self, target: Target) -> Worker[UploadTask]:
+    def worker(self, target: Target, *, lanes: int = 1, wait_seconds: float = 0.0) -> Worker[UploadTask]:
         """An upload worker that ends when nothing is open."""
-        return Worker(self.queue(), UploadStep(self.store, self.layout, target), self.settings, drain=True)
+        step = UploadStep(self.store, self.layout, target, lanes=lanes, wait_seconds=wait_seconds)
+        return Worker(self.queue(), step, self.settings, drain=True, lanes=lanes)
 
     def everything(self) -> bytes:
         """All bytes of all objects below the tasks: where secrets must not be."""

@@ -94,9 +94,12 @@ def put_episode(
     manifest = Manifest(
         episode_id=episode, language=language, outcome=outcome, attempt=attempt, folder=where, files=entries,
         segments=segments, speakers=min(segments, 2), flagged=sum(1 for row in rows if row["flags"]),
-        hours=Hours(source=1.0, published=0.75, flagged=0.125, no_speech=0.125), audio_key=f"raw_audio/{episode}.mp3",
+        hours=Hours(source=1.0, published=0.75, flagged=0.125, no_speech=0.125),
         config_hash="c0ffee", committed_at="2026-01-01T00:00:00+00:00",
-        **{"title": f"Title of {episode}", "url": f"https://example.org/{episode}", "source": "feed", **described},
+        **{
+            "title": f"Title of {episode}", "url": f"https://example.org/{episode}", "source": "feed",
+            "audio_key": f"raw_audio/{episode}.mp3", **described,
+        },
     )  # fmt: skip
     store.put(layout.manifest(language, episode), manifest.to_bytes())
     return manifest

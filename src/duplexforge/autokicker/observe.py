@@ -1,0 +1,66 @@
+"""One observation out of the mirrored pods, nodes and the Deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from duplexforge.autokicker.parse import Json, chooses
+from duplexforge.autokicker.parse import target as read_target
+from duplexforge.autokicker.world import Node, Observation, Pod, Target
+from duplexforge.config import AutokickSettings
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our Deployment: its size and bounds, and how its pods are told from others."""
+
+    target: Target
+    namespace: str
+    selector: Json
+
+    def has(self, pod: Pod) -> bool:
+        """Whether a pod is the Deployment's."""
+        return pod.namespace == self.namespace and chooses(self.selector, pod.labels)
+
+
+def ours(found: Json) -> Ours:
+    """The Deployment from its JSON."""
+    return Ours(
+        read_target(found), str(found["metadata"]["namespace"]), (found.get("spec") or {}).get("selector") or {}
+    )
+
+
+def observe(
+    mine: Ours,
+    pods: Iterable[Pod],
+    nodes: Sequence[Node] | None,
+    config: AutokickSettings,
+    *,
+    now: float,
+    complete: bool = True,
+    open_tasks: int | None = None,
+    lost_work: Mapping[str, float] | None = None,
+    rival: str = "",
+) -> Observation:
+    """Sort the pods into ours, kin and others. ``lost_work`` by pod name adds to what the pods say of themselves."""
+    own, kin, others = [], [], []
+    for pod in pods:
+        if mine.has(pod):
+            lost = (lost_work or {}).get(pod.name, 0.0)
+            own.append(replace(pod, lost_work=max(pod.lost_work, lost)) if lost else pod)
+        elif pod.labels.get(config.exclude_label) == config.exclude_value:
+            kin.append(pod)
+        else:
+            others.append(pod)
+    return Observation(
+        now=now,
+        target=mine.target,
+        ours=tuple(sorted(own, key=lambda pod: pod.name)),
+        kin=tuple(kin),
+        others=tuple(sorted(others, key=lambda pod: pod.full_name)),
+        nodes=None if nodes is None else tuple(sorted(nodes, key=lambda node: node.name)),
+        complete=complete,
+        open_tasks=open_tasks,
+        rival=rival,
+    )
