@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from duplexforge import __version__
+from duplexforge.cli_autokick import autokick
 from duplexforge.cli_convert import convert_app
 from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, open_site, show
 from duplexforge.cli_publish import COMMANDS as PUBLISHING
@@ -32,6 +33,7 @@ app.add_typer(seed_app, name="seed")
 app.command()(search)
 app.add_typer(queue_app, name="queue")
 app.add_typer(convert_app, name="convert")
+app.command()(autokick)
 for command in PUBLISHING:
     app.command()(command)
 

@@ -34,17 +34,12 @@ def publish(
     json: Json = False,
 ) -> None:
     """Plan what was processed and publish it: `seed upload` and `upload --drain` in one; 65 when a batch failed."""
-    from duplexforge import local, service
-    from duplexforge.config import UploadSettings
-    from duplexforge.uploading.plan import seed_uploads
+    from duplexforge import local, roles, service
 
     site = open_site("upload", store, probe=not check)
     if check:
         raise typer.Exit(local.verify(site, [], as_json=json))
-    size = site.settings[UploadSettings].shard_bytes
-    plan = seed_uploads(
-        site.store, site.layout, site.queue("upload"), shard_bytes=size, flush=not keep_partial, dry_run=dry_run
-    )
+    plan = roles.seed_uploads(site, flush=not keep_partial, dry_run=dry_run)
     if dry_run:
         show(json, plan.to_json(), plan.to_text())
         return

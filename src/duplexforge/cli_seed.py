@@ -117,13 +117,9 @@ def seed_upload(
     json: Json = False,
 ) -> None:
     """Group processed episodes into batches and queue them for the upload role."""
-    from duplexforge.config import UploadSettings
-    from duplexforge.uploading.plan import seed_uploads
+    from duplexforge import roles
 
-    site = open_site("seed", store)
-    size = site.settings[UploadSettings].shard_bytes
-    queue = site.queue("upload")
-    report = seed_uploads(site.store, site.layout, queue, shard_bytes=size, flush=not keep_partial, dry_run=dry_run)
+    report = roles.seed_uploads(open_site("seed", store), flush=not keep_partial, dry_run=dry_run)
     show(json, report.to_json(), report.to_text())
 
 

@@ -129,6 +129,10 @@ class Layout:
         """The lease of the one uploader that may commit to a data set; ``target`` names it safely."""
         return f"{self.tasks}upload_committer/{safe_name(target)}"
 
+    def tally(self) -> str:
+        """What status has read of manifests and failures, so that nobody reads them all again; one for each prefix."""
+        return f"{self.tasks}status/{hashed_id('tally', self.processed)}.jsonl.gz"
+
     def queue_prefix(self, stage: str, state: str) -> str:
         """The prefix of one state of one queue; ``state`` is todo, in_progress, completed or failed."""
         return f"{self.tasks}{stage}_{state}/"

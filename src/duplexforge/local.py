@@ -126,7 +126,8 @@ def verify(site: Site, repair: Sequence[str], *, as_json: bool) -> int:
     if repair:
         with TemporaryDirectory(prefix="duplexforge-") as folder:
             republish(site.store, site.layout, roles.target(site, replace=True), repair, Path(folder))
-    problems = verify_all(roles.target(site), site.store, site.layout, site.queue("upload"))
+    target, queue = roles.target(site), site.queue("upload")
+    problems = verify_all(target, site.store, site.layout, queue, refuses=roles.opted_out(site))
     print(json.dumps(problems, indent=1, ensure_ascii=False) if as_json else "\n".join(problems) or "all is well")
     return InputError.exit_code if problems else 0
 

@@ -34,3 +34,15 @@ SPEED = {
     ),
 }
 """Gauges by the name of the fact in the manifest that they show."""
+AUTOKICK_DECISIONS = Counter("duplexforge_autokick_decisions", "Changes of the scale by what they were", ["decision"])
+AUTOKICK_STOPPED = Counter("duplexforge_autokick_stopped", "Replicas that made way")
+AUTOKICK_GPU_SECONDS = Counter("duplexforge_autokick_gpu_seconds", "GPU-seconds used by ours, or yielded", ["whose"])
+AUTOKICK_REPLICAS = Gauge("duplexforge_autokick_replicas", "Replicas wanted, placed and pending", ["state"])
+AUTOKICK_PENDING = Gauge("duplexforge_autokick_pending", "Others' pods that wait, by what is made of them", ["verdict"])
+AUTOKICK_LEADING = Gauge("duplexforge_autokick_leading", "1 while this autokicker leads")
+AUTOKICK_BLIND = Gauge("duplexforge_autokick_blind", "1 while the cluster cannot be seen and the scale stays as it is")
+AUTOKICK_REACTION = Histogram(
+    "duplexforge_autokick_reaction_seconds",
+    "From a change seen to the scale written",
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)

@@ -159,6 +159,7 @@ class AudioRecord(Record):
     sha256: str
     size: int
     collected_at: str
+    origins: list[str] | None = None
 
 
 class Pause(Record):
@@ -217,6 +218,7 @@ class Manifest(Record):
     url: str | None = None
     source: str | None = None
     licence: str | None = None
+    origins: list[str] | None = None
     config_hash: str
     models: dict[str, str] = Field(default_factory=dict)
     facts: dict[str, Any] = Field(default_factory=dict)

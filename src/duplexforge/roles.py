@@ -25,12 +25,13 @@ from duplexforge.config import (
 from duplexforge.layout import Layout
 from duplexforge.queues.base import TaskQueue
 from duplexforge.queues.prefix import PrefixQueue
-from duplexforge.records import DownloadTask, ProcessTask, Task, UploadTask
+from duplexforge.records import DownloadTask, Manifest, ProcessTask, Task, UploadTask
 from duplexforge.storage import Store, open_store
 from duplexforge.supervisor import gpus
 from duplexforge.worker import Step, Worker
 
 if TYPE_CHECKING:
+    from duplexforge.uploading.plan import UploadPlan
     from duplexforge.uploading.target import Target
 
 # stage of the queue → its kind of task; the roles are named by the command, the queues by their stage.
@@ -151,6 +152,31 @@ def target(site: Site, *, replace: bool = False) -> Target:
         return LocalTarget(Path(wanted.publish_dir).expanduser(), replace=replace)
     token = wanted.hf_token.get_secret_value() if wanted.hf_token else None
     return HubTarget(wanted.hf_repo_id, token=token, endpoint=wanted.hf_endpoint, replace=replace)
+
+
+def seed_uploads(site: Site, *, flush: bool = True, dry_run: bool = False) -> UploadPlan:
+    """Plan batches of what was processed and queue them, without those who opted out meanwhile."""
+    from duplexforge.uploading import plan
+
+    size = site.settings[UploadSettings].shard_bytes
+    return plan.seed_uploads(
+        site.store, site.layout, site.queue("upload"), shard_bytes=size, flush=flush, dry_run=dry_run,
+        refuses=opted_out(site),
+    )  # fmt: skip
+
+
+def opted_out(site: Site) -> Callable[[Manifest], str | None]:
+    """Why a processed episode may not be published, by the opt-out list as it is now; None: it may."""
+    from duplexforge.downloading.optout import OptOut
+
+    everybody = OptOut.read(site.store, site.layout)
+
+    def refuses(manifest: Manifest) -> str | None:
+        name = manifest.episode_id
+        item = DownloadTask(id=name, episode_id=name, url=manifest.url or "", origins=manifest.origins)
+        return everybody.refuses(item)
+
+    return refuses
 
 
 STEPS: dict[str, Callable[[Site], Step[Any]]] = {

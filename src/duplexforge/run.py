@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from duplexforge import config, roles
-from duplexforge.config import ProcessSettings, QueueSettings, Settings, UploadSettings
+from duplexforge.config import ProcessSettings, QueueSettings, Settings
 from duplexforge.errors import ConfigError, DuplexforgeError, ModelError, RetryLater, UsageError
 from duplexforge.progress import Phases
 from duplexforge.roles import STAGE_OF, Site
@@ -71,7 +71,7 @@ class Chain:
         self._phase("download", self._download)
         self._seed_processing()
         self._phase("process", self._process)
-        self._seed_uploads()
+        roles.seed_uploads(self.site)
         self._phase("upload", self._upload)
 
     def _phase(self, role: str, work: Any) -> None:
@@ -86,12 +86,6 @@ class Chain:
         from duplexforge.processing.plan import seed_processing
 
         seed_processing(self.site.store, self.site.layout, self.site.queue("processing"))
-
-    def _seed_uploads(self) -> None:
-        from duplexforge.uploading.plan import seed_uploads
-
-        wanted = self.site.settings[UploadSettings]
-        seed_uploads(self.site.store, self.site.layout, self.site.queue("upload"), shard_bytes=wanted.shard_bytes)
 
     def _download(self, queue: Any) -> None:
         count = min(_DOWNLOADERS, queue.stats().open)

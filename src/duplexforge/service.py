@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 import urllib.request
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duplexforge import config, health, log, metrics, roles
-from duplexforge.config import ProcessSettings, QueueSettings
+from duplexforge.config import AutokickSettings, ProcessSettings, QueueSettings, Settings, StoreSettings
 from duplexforge.limits import RECYCLED, Limits
 from duplexforge.roles import STAGE_OF, Site
 from duplexforge.supervisor import Slot, Supervisor, child_command, slots, stop_on_signals, stop_when_orphaned
 from duplexforge.worker import Worker
+
+if TYPE_CHECKING:
+    from duplexforge.autokicker.role import Autokicker
 
 
 def work(role: str, site: Site, *, drain: bool, health_port: int | None) -> None:
@@ -87,3 +90,34 @@ def supervise(role: str, site: Site, *, drain: bool, health_port: int | None) ->
 def _ready(supervisor: Supervisor, port: int) -> bool:
     """A pod is ready when one of its workers is: the others may still be loading."""
     return any(_says_ready(_child_port(port, slot)) for slot in supervisor.running())
+
+
+def autokicker(settings: Settings, *, dry_run: bool = False) -> Autokicker:
+    """The autokicker. It reads the processing queue where a store is named: the default, a folder, is none of a cluster's."""
+    from duplexforge.autokicker.cluster import Cluster
+    from duplexforge.autokicker.eyes import Workload
+    from duplexforge.autokicker.role import Autokicker
+    from duplexforge.autokicker.work import Work
+
+    wanted, where = settings[AutokickSettings], settings[StoreSettings]
+    stage, workload = STAGE_OF["process"], None
+    if where.store_url or where.bucket:
+        site = roles.open_site(settings, probe=False)
+        queue, work = site.queue(stage), Work(site.store, site.layout, stage)
+        workload = Workload(lambda: queue.stats().open, work.by_pod)
+    return Autokicker(Cluster(wanted.cluster_timeout), wanted, workload=workload, dry_run=dry_run)
+
+
+def keep_autokicking(kicker: Autokicker, wanted: AutokickSettings, *, health_port: int | None) -> None:
+    """Run the autokicker until SIGTERM. livez: its loop turns; readyz: it sees the cluster, leading or standing by."""
+    stop_on_signals(kicker.stop)
+    with ExitStack() as stack:
+        if health_port is not None:
+            patience = 4 * wanted.interval + wanted.cluster_timeout + 60
+            server = health.serve(
+                health_port,
+                alive=lambda: time.monotonic() - kicker.moved_at < patience,
+                ready=lambda: kicker.seeing,
+            )
+            stack.callback(server.shutdown)
+        kicker.run()

@@ -39,7 +39,6 @@ _CLOCK_SECONDS = 600.0
 _ONE_REQUEST = 5 * 1024 * 1024
 # Bytes a second below which a download is given up, to be tried again from another connection.
 _SLOWEST = 16 * 1024
-
 _USE_ANOTHER = (
     "on which the claim of tasks rests: "
     "use AWS S3, Cloudflare R2, another store with conditional writes, or a folder (file://…)"

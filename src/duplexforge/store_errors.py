@@ -94,7 +94,7 @@ def tries(attempts: int) -> Iterable[Any]:
         if error.reason != _THROTTLED_REASON:
             return True
         throttled += 1
-        return random.uniform(0.5, 1.5) * min(0.25 * 2**throttled, 16.0)
+        return random.uniform(0.5, 1.5) * min(0.25 * 2.0**throttled, 16.0)
 
     return stamina.retry_context(
         on=pause, attempts=attempts, timeout=_BUDGET, wait_initial=0.1, wait_max=8.0, wait_jitter=0.5

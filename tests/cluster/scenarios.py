@@ -59,13 +59,13 @@ GANGS = (
 SHORT = (
     Scenario(
         "ten-short-pods", "Ten pods of 5 s, one every 10 s: what was given up for the first serves the others.",
-        kills=(1, 3), length=140, ran=tuple(f"short-{n}" for n in range(10)), busy=16,
+        kills=(1, 5), length=140, ran=tuple(f"short-{n}" for n in range(10)), busy=16,
         steps=steps(*(comes(2 + 10 * n, guest(f"short-{n}", sim={"run": 5.0})) for n in range(10))),
     ),
     Scenario(
-        "flapping", "Two GPUs wanted for 2 s, every 4 s: at most one round of kills in a quiet time.", kills=(2, 6),
+        "flapping", "Two GPUs wanted for a second, every 5 s: one round of kills in a quiet time.", kills=(2, 6),
         length=80, ran=tuple(f"flap-{n}" for n in range(10)), busy=16,
-        steps=steps(*(comes(2 + 4 * n, guest(f"flap-{n}", gpus=2, sim={"run": 2.0})) for n in range(10))),
+        steps=steps(*(comes(2 + 5 * n, guest(f"flap-{n}", gpus=2, sim={"run": 1.0})) for n in range(10))),
     ),
     Scenario(
         "leaves-again", "A guest that is deleted while our pods still stop for it: they are not stopped twice.",
@@ -127,7 +127,7 @@ TRAPS = (
     ),
     Scenario(
         "partly-free", "Two GPUs of node-a are free: two pods there stop for four GPUs, not four elsewhere.",
-        kills=(2, 2), one_node=True, ours=ours(14), more=(guest("sitter", gpus=2, nodeSelector={
+        kills=(2, 2), one_node=True, ours=ours(12), more=(guest("sitter", gpus=2, nodeSelector={
             "kubernetes.io/hostname": "node-b"}),), settings={"MAX_REPLICAS": 12}, length=40, probe=False,
         steps=comes(2, guest("guest", gpus=4, sim=RUN)), ran=("guest",),
     ),

@@ -10,10 +10,10 @@ import copy
 from collections.abc import Iterable
 
 from duplexforge.autokicker import memory as memories
-from duplexforge.autokicker import parse
+from duplexforge.autokicker import observe, parse
 from duplexforge.autokicker.decide import Action, decide
 from duplexforge.autokicker.memory import Memory
-from duplexforge.autokicker.world import Observation, Pod
+from duplexforge.autokicker.world import Observation
 from duplexforge.config import AutokickSettings
 from tests.cluster.scenario import LOAD, Scenario, Step
 from tests.servers.kube import rules
@@ -53,21 +53,12 @@ class Kicker:
         raise AssertionError(f"the decisions do not come to rest: {[one for _, one in self.actions[-4:]]}")
 
     def _seen(self) -> Observation:
-        names = self._config.gang_labels.split(",")
-        deployment = self._cluster.store.get(DEPLOYMENTS, self._key)
-        chosen = deployment["spec"]["selector"]
-        ours: list[Pod] = []
-        others: list[Pod] = []
-        for found in self._cluster.pods():
-            mine = found["metadata"]["namespace"] == self._key[0] and rules.selects(chosen, found["metadata"]["labels"])
-            if not rules.finished(found):
-                (ours if mine else others).append(parse.pod(found, names))
-        kin = (self._config.exclude_label, self._config.exclude_value)
-        guests = tuple(pod for pod in others if pod.labels.get(kin[0]) != kin[1] or pod.node)
-        nodes = tuple(parse.node(one) for one in self._cluster.store.listed(NODES))
-        return Observation(
-            self._cluster.clock(), parse.target(deployment), tuple(ours), guests, nodes, open_tasks=self.open_tasks
-        )
+        store, names = self._cluster.store, self._config.gang_labels.split(",")
+        pods = [parse.pod(found, names) for found in self._cluster.pods() if not rules.finished(found)]
+        nodes = [parse.node(found) for found in store.listed(NODES)]
+        mine = observe.ours(store.get(DEPLOYMENTS, self._key))
+        now = self._cluster.clock()
+        return observe.observe(mine, pods, nodes, self._config, now=now, open_tasks=self.open_tasks)
 
     def _act(self, action: Action) -> None:
         store = self._cluster.store
@@ -97,13 +88,13 @@ def prepared(scenario: Scenario) -> Cluster:
     cluster = Cluster()
     cluster.load(*scenario.nodes, *scenario.more, scenario.ours)
     cluster.advance(WARM)
-    names = sorted(key_of(pod) for pod in cluster.pods() if rules.selects({"matchLabels": cluster.timeline.ours}, pod["metadata"]["labels"]))
+    names = sorted(key_of(pod) for pod in cluster.pods() if pod["metadata"]["namespace"] == "factory")
     for key, seconds in zip(names, scenario.lost, strict=False):
         pod = copy.deepcopy(cluster.store.get(PODS, key))
         pod["metadata"]["annotations"][parse.LOST_WORK] = str(seconds)
         cluster.store.replace(PODS, pod)
     cluster.timeline = Timeline()
-    cluster.settle()
+    cluster.timeline.record(cluster.now, cluster.store)
     schedule(cluster, scenario.steps)
     return cluster
 

@@ -6,7 +6,7 @@ import random
 from contextlib import ExitStack
 from typing import ClassVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
@@ -75,7 +75,12 @@ class TestSqsMachine(SqsMachine.TestCase):  # type: ignore[misc, name-defined]
     """Starts the server once for all examples."""
 
     settings = settings(
-        max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+        max_examples=15,
+        stateful_step_count=30,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
     )
     _stack: ClassVar[ExitStack]
 

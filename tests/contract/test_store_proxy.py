@@ -145,6 +145,16 @@ def test_a_file_in_parts_is_looked_at_when_it_is_there(behind: Behind, tmp_path:
     assert behind.store.head("big").size == 6 << 20  # type: ignore[union-attr]
 
 
+def test_uploads_in_parts_that_failed_leave_no_parts_behind(behind: Behind, tmp_path: Path) -> None:
+    file = tmp_path / "big"
+    file.write_bytes(bytes(11 << 20))
+    behind.arm("error", "big", method="PUT", p=0.3, times=6)
+    for number in range(4):
+        behind.store.upload(file, f"big-{number}")
+    assert behind.proxy.fired("error") > 0
+    assert behind.server.control()["unfinished"][behind.bucket] == 0
+
+
 def test_a_lost_completion_of_parts_leaves_a_whole_file(behind: Behind, tmp_path: Path) -> None:
     file = tmp_path / "big"
     file.write_bytes(hashlib.sha256(b"x").digest() * 200_000)

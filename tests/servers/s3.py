@@ -199,6 +199,7 @@ class S3:
         told = {
             "requests": self._counts,
             "armed": sum(fault.times for fault in self._faults.armed),
+            "unfinished": {name: len(bucket.uploads) for name, bucket in self._buckets.items()},
             "clock": time.time(),
         }
         return Answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})

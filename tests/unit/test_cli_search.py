@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from duplexforge import log
 from duplexforge.cli import app
 from duplexforge.downloading import search as searching
 from duplexforge.downloading.notes import SeedReport
@@ -20,7 +21,7 @@ Typed = Callable[..., Result]
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Typed:
+def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
     """Types a search whose site answers with recorded entries."""
 
     def search(query: Query, _: Any, notes: SeedReport) -> list[dict[str, Any]]:
@@ -28,7 +29,9 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Typed:
         return list(chosen((video(number) for number in range(1, 9)), query, notes))
 
     monkeypatch.setattr(searching, "search", search)
-    return lambda *words: CliRunner().invoke(app, ["search", *words], catch_exceptions=False)
+    yield lambda *words: CliRunner().invoke(app, ["search", *words], catch_exceptions=False)
+    # The command sent the log to the runner's output, which is closed by now.
+    log.setup(level="WARNING")
 
 
 def test_text_is_for_people(typed: Typed) -> None:

@@ -15,6 +15,7 @@ from duplexforge.errors import (
     Preempted,
     RetryLater,
     StoreError,
+    Throttled,
 )
 from duplexforge.records import ProcessTask
 from duplexforge.storage import open_store
@@ -113,6 +114,28 @@ def test_errors_of_a_task_are_settled_by_their_class(
     assert Worker(open_queue(folder), step, queue_settings(), drain=True).run() == tally
     (record,) = queue.dead()
     assert (record.reason, record.message) == (reason, str(error))
+
+
+def test_a_throttled_task_goes_back_uncounted_until_its_time(folder: Path) -> None:
+    open_queue(folder).put_many([task("busy", attempt_limit=1), task("free")])
+    tries = []
+
+    def before(one: ProcessTask, _: Progress) -> None:
+        tries.append(one.id)
+        if one.id == "busy" and tries.count("busy") < 4:
+            raise Throttled("come back later", after=0.05)
+
+    tally = make(folder, before).run()
+    assert tally == Tally(completed=2, released=3)
+    assert {record.id: record.failures for record in open_queue(folder).ended("completed")} == {"busy": 0, "free": 0}
+
+
+def test_a_site_that_never_has_time_fails_the_task_in_the_end(folder: Path) -> None:
+    open_queue(folder).put(task("one", attempt_limit=1))
+    tally = make(folder, fail_with(Throttled("never", after=0.001))).run()
+    assert (tally.failed, tally.released) == (1, 49)
+    (record,) = open_queue(folder).dead()
+    assert (record.reason, record.attempt) == ("throttled", 50)
 
 
 def test_a_missing_model_ends_the_worker_and_harms_no_task(folder: Path) -> None:

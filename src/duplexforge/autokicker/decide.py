@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 
 from duplexforge.autokicker.guests import Verdict, beyond, sift
-from duplexforge.autokicker.memory import Memory, watch_guests
+from duplexforge.autokicker.memory import Memory, watch_guests, watch_lodgers
 from duplexforge.autokicker.schedule import Places, places
 from duplexforge.autokicker.unseen import with_guesses
 from duplexforge.autokicker.victims import Group, Plan, plan, with_forerunners
@@ -56,11 +56,11 @@ class _Case:
     @property
     def ceiling(self) -> float:
         most = min(self.config.max_replicas or math.inf, math.inf if (most := self.seen.target.most) is None else most)
-        return max(most, self.seen.target.least)
+        return max(most, self.floor)
 
     def to(self, replicas: int, reason: str, victims: tuple[Pod, ...] = ()) -> Action:
         now = self.seen.target.replicas
-        word = "yield" if victims else "grow" if replicas > now else "trim" if replicas < now else "hold"
+        word = "yield" if victims and self.plan.cured else "grow" if replicas > now else "trim" if replicas < now else "hold"
         return Action(word, replicas, reason, victims, self.verdicts)
 
 
@@ -71,6 +71,7 @@ def decide(seen: Observation, memory: Memory, config: AutokickSettings) -> tuple
     groups, ignored = sift(seen, memory, config.resource)
     pods = [pod for group in groups for pod in group.pods]
     memory = watch_guests(memory, seen, pods, config.escalation_seconds)
+    memory = watch_lodgers(memory, seen, config.resource, quiet_time(config))
     found, memory = _planned(groups, seen, memory, config)
     verdicts = _verdicts(found, seen, config.resource) + ignored
     if found.served or found.cured:
@@ -78,6 +79,11 @@ def decide(seen: Observation, memory: Memory, config: AutokickSettings) -> tuple
     memory = replace(memory, idle_since=_idle_since(seen, memory))
     case = _Case(seen, memory, config, found, tuple(verdicts))
     return _act(case), memory
+
+
+def quiet_time(config: AutokickSettings) -> float:
+    """Seconds without a guest before growth; the policy ``all`` knows none."""
+    return 0.0 if config.policy == "all" else config.quiet_seconds
 
 
 def _hands_off(seen: Observation) -> str:
@@ -131,7 +137,7 @@ def _act(case: _Case) -> Action:
         return _shrink(case, int(case.ceiling), f"more than the limit of {int(case.ceiling)} replicas run")
     if case.memory.idle_since is not None and _idle_for(case) and case.placed > case.floor:
         return _shrink(case, case.floor, "the queue has been empty for a while")
-    quiet = 0.0 if config.policy == "all" else config.quiet_seconds
+    quiet = quiet_time(config)
     if case.memory.guest_at is not None and seen.now - case.memory.guest_at < quiet:
         left = quiet - (seen.now - case.memory.guest_at)
         return _without_probe(case, f"a guest waited lately: no growth for another {left:.0f} s")
@@ -166,6 +172,10 @@ def _without_probe(case: _Case, reason: str) -> Action:
     return case.to(min(case.seen.target.replicas, wanted), reason)
 
 
+def _without_growth(case: _Case, reason: str) -> Action:
+    return case.to(case.seen.target.replicas, f"{reason}: no growth")
+
+
 def _shrink(case: _Case, replicas: int, reason: str) -> Action:
     return case.to(replicas, reason, _cheapest(case, replicas))
 
@@ -180,18 +190,32 @@ def _grow(case: _Case) -> Action:
     seen, config, now = case.seen, case.config, case.seen.target.replicas
     if now < case.placed:
         return case.to(now, f"waiting for {case.placed - now} replicas to stop")
+    if seen.unsure:
+        return _without_growth(case, seen.unsure)
     if seen.target.rolling and now <= case.placed + config.buffer:
         return case.to(now, "its pods are being updated: no growth until that is done")
-    room = _room_for_more(case)
-    probes = config.buffer if config.probe else 0
+    room, kept = _room_for_more(case), case.memory.reserve
+    # A probe would take the place of the next short pod before anybody could say no.
+    probes = config.buffer if config.probe and not kept else 0
+    if kept:
+        size = seen.target.requests.get(config.resource) or 1.0
+        room = max(0, room - math.ceil(kept / size))
     # Pods that fit are not probes: they will have their nodes in a moment.
     low = case.placed + max(probes, min(config.growth_step, room))
     wanted = max(low, min(now, case.placed + room + probes))
-    wanted, why = _bounded(case, wanted, f"{case.placed} run, {wanted - case.placed} more may")
+    if kept and wanted <= case.placed:
+        return _without_probe(case, f"short pods come and go: {kept:g} {config.resource} are kept free for the next")
+    wanted, why = _bounded(case, wanted, _growing(case, wanted, room))
     if wanted == now:
         waiting = len(seen.waiting)
         why = f"{case.placed} run and {waiting} wait{'s' if waiting == 1 else ''} for room" if waiting else why
     return case.to(wanted, why)
+
+
+def _growing(case: _Case, wanted: int, room: int) -> str:
+    more = wanted - case.placed
+    what = f"{more} more may try" if room < more else f"there is room for {more} more"
+    return f"{case.placed} run, nobody waits for them to end, {what}"
 
 
 def _bounded(case: _Case, wanted: int, why: str) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from duplexforge import log
-from duplexforge.autokicker.cluster import CONFLICT, MERGE, MISSING, Cluster, ClusterError, Json, leases
+from duplexforge.autokicker.cluster import CONFLICT, FORBIDDEN, MERGE, MISSING, Cluster, ClusterError, Json, leases
 
 # A leader gives up after this share of the length without a renewal, so that two never overlap.
 _SURE = 2 / 3
@@ -117,6 +117,16 @@ class Election:
                 return
             # Counted from before the request: nobody may think us gone sooner than we do ourselves.
             self._renewed, self._holder = asked, self.me
+
+    def once_seen(self) -> None:
+        """Learn who leads, without taking part."""
+        try:
+            found = self._cluster.call("GET", f"{self._path}/{quote(self._name)}")
+        except ClusterError as error:
+            if error.status not in (MISSING, FORBIDDEN):
+                raise
+            return
+        self._free(found)
 
     def _free(self, found: Json) -> bool:
         """Whether the Lease is ours, nobody's, or has not changed for its length."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from duplexforge.autokicker.schedule import places
+from duplexforge.autokicker.schedule import obstacle, places
 from duplexforge.autokicker.world import Observation, Pod
 
 # Kubernetes writes whole seconds: a pod that got its node within one of its creation has not waited.
@@ -22,7 +22,8 @@ class Memory:
 
     ``refused``: nodes on which a guest did not take its room in time. ``asked``: when room was last made for a guest.
     ``abandoned``: guests whom not even all of ours could help. ``idle_since``: since when the queue is empty.
-    All by uid, in seconds of ``Observation.now``.
+    ``lodgers``: others' pods that hold the resource, since when and how much of it. ``shorts``: until when a place is kept
+    for the next of those that came and went quickly, and how large. All by uid, in seconds of ``Observation.now``.
     """
 
     guest_at: float | None = None
@@ -31,6 +32,13 @@ class Memory:
     asked: Mapping[str, float] = field(default_factory=dict)
     abandoned: frozenset[str] = frozenset()
     idle_since: float | None = None
+    lodgers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    shorts: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def reserve(self) -> float:
+        """What is kept free for short pods, of which the next is likely to come soon."""
+        return max((amount for _, amount in self.shorts), default=0.0)
 
 
 def derive(seen: Observation, resource: str) -> Memory:
@@ -48,9 +56,8 @@ def watch_guests(memory: Memory, seen: Observation, guests: Iterable[Pod], grace
     room = places(seen, soon=False)
     fitting: dict[str, float] = {}
     refused = dict(memory.refused)
-    alive = set()
+    alive = {pod.uid for pod in seen.others}
     for pod in guests:
-        alive.add(pod.uid)
         out = refused.get(pod.uid, frozenset())
         nodes = frozenset(name for name in room.nodes if name not in out and room.fits(pod, name))
         if not nodes:
@@ -69,10 +76,30 @@ def watch_guests(memory: Memory, seen: Observation, guests: Iterable[Pod], grace
     )
 
 
+def watch_lodgers(memory: Memory, seen: Observation, resource: str, quiet: float) -> Memory:
+    """Note whose pods came and went within the quiet time: giving their place away would cost a stop at the next one."""
+    nodes = {node.name: node for node in seen.nodes or ()}
+    template = seen.target.template
+    lodgers = {
+        pod.uid: memory.lodgers.get(pod.uid, (pod.since or seen.now, amount))
+        for pod in seen.others
+        if pod.node
+        and (amount := pod.requests.get(resource, 0)) > 0
+        # On nodes that ours may not use there is no place to keep.
+        and (pod.node not in nodes or template is None or not obstacle(template, nodes[pod.node]))
+    }
+    shorts = [(until, amount) for until, amount in memory.shorts if until > seen.now]
+    for uid, (since, amount) in memory.lodgers.items():
+        if uid not in lodgers and seen.now - since < quiet:
+            shorts.append((seen.now + quiet, amount))
+    return replace(memory, lodgers=lodgers, shorts=tuple(shorts))
+
+
 def next_look(memory: Memory, now: float, grace: float, quiet: float) -> float | None:
     """Seconds until time alone may change a decision; None when only a change in the cluster can."""
     times = [since + grace for since in memory.fitting.values()]
     times += [at + grace for at in memory.asked.values()]
+    times += [until for until, _ in memory.shorts]
     if memory.guest_at is not None:
         times.append(memory.guest_at + quiet)
     ahead = [at - now for at in times if at > now]

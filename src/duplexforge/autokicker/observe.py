@@ -42,6 +42,7 @@ def observe(
     open_tasks: int | None = None,
     lost_work: Mapping[str, float] | None = None,
     rival: str = "",
+    unsure: str = "",
 ) -> Observation:
     """Sort the pods into ours, kin and others. ``lost_work`` by pod name adds to what the pods say of themselves."""
     own, kin, others = [], [], []
@@ -63,4 +64,5 @@ def observe(
         complete=complete,
         open_tasks=open_tasks,
         rival=rival,
+        unsure=unsure,
     )

@@ -136,7 +136,7 @@ class Observation:
     ``nodes`` is None when they may not be listed; then ``complete`` is false as well: pods of others may be hidden, so
     what is free is not known. ``open_tasks`` is the queue's depth (waiting and running), None when it is not known.
     ``ours`` are the pods of the target, ``kin`` other pods with the label that keeps them from being guests, ``others`` all
-    the rest. ``rival`` names an HPA on the target, if there is one.
+    the rest. ``rival`` names an HPA on the target, if there is one; ``unsure`` tells what could not be read: no growth.
     """
 
     now: float
@@ -148,6 +148,7 @@ class Observation:
     complete: bool = True
     open_tasks: int | None = None
     rival: str = ""
+    unsure: str = ""
 
     @property
     def placed(self) -> tuple[Pod, ...]:

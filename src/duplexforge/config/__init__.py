@@ -16,6 +16,7 @@ from duplexforge.config.groups import (
     QueueSettings,
     SeedSettings,
     SqsSettings,
+    StatusSettings,
     StoreSettings,
     UploadSettings,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "SeedSettings",
     "Settings",
     "SqsSettings",
+    "StatusSettings",
     "StoreSettings",
     "UploadSettings",
     "child_environment",

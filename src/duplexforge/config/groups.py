@@ -304,12 +304,29 @@ class AutokickSettings(Group):
     """Seconds without an answer after which a request to the API server is given up."""
 
 
+class StatusSettings(Group):
+    """What status asks and reckons with, beside what is in the store."""
+
+    status_seconds: float = Field(default=15.0, ge=0.2, le=3600)
+    """Seconds between two looks of ``status --watch`` and ``--serve``; a look that took long is followed by a longer pause."""
+    gpu_price_per_hour: OptionalFloat = Field(default=None, ge=0)
+    """Dollars for one GPU for one hour, for the cost of 1,000 hours of audio; unset: no cost is shown."""
+    episodes_per_gpu: float = Field(default=1.0, gt=0, le=1024)
+    """Episodes under way on one GPU at a time (WORKERS_PER_GPU × EPISODES_AT_ONCE), which share its price."""
+    status_cluster: Literal["auto", "off"] = "auto"
+    """``auto``: ask the cluster for the autokicker's last decisions where a kubeconfig or a service account leads to one."""
+    namespace: OptionalStr = None
+    """Namespace of the autokicker's Lease; unset: the pod's own, else the kubeconfig's."""
+    lease_name: str = AutokickSettings.model_fields["lease_name"].default
+    """The autokicker's Lease, which carries its last decisions."""
+
+
 GROUPS: dict[str, tuple[type[Group], ...]] = {
     "seed": (StoreSettings, QueueSettings, SqsSettings, SeedSettings, DownloadSettings, UploadSettings),
     "download": (StoreSettings, QueueSettings, SqsSettings, DownloadSettings),
     "process": (StoreSettings, QueueSettings, SqsSettings, ProcessSettings),
     "upload": (StoreSettings, QueueSettings, SqsSettings, UploadSettings),
-    "status": (StoreSettings, QueueSettings, SqsSettings),
+    "status": (StoreSettings, QueueSettings, SqsSettings, StatusSettings),
     "run": (StoreSettings, QueueSettings, SqsSettings, DownloadSettings, ProcessSettings, UploadSettings),
     "autokick": (StoreSettings, QueueSettings, SqsSettings, AutokickSettings),
 }

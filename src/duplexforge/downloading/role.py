@@ -162,6 +162,7 @@ class DownloadStep:
             sha256=entry.sha256,
             size=entry.size,
             collected_at=now(),
+            origins=[public_url(url) for url in task.origins] if task.origins else None,
         )
 
 

@@ -134,7 +134,7 @@ class ProcessStep:
     ) -> Manifest:
         record = episode.record
         flags = [flag for segment in result.segments for flag in segment.flags]
-        described = record.model_dump(include={"title", "url", "source", "licence"}) if record else {}
+        described = record.model_dump(include={"title", "url", "source", "licence", "origins"}) if record else {}
         return Manifest(
             episode_id=task.episode_id,
             language=task.language,

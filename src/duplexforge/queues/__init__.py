@@ -1,1 +1,1 @@
-"""Task queues: one contract (``base``), one backend a file. ``prefix`` lives on any object store, needing nothing else."""
+"""Task queues: one contract (``base``); ``prefix`` needs nothing but an object store, ``sqs`` has SQS deliver its tasks."""

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from duplexforge.records import Ended, Task
 
 K = TypeVar("K", bound=Task)
 K_co = TypeVar("K_co", bound=Task, covariant=True)
+
+Requeued = Literal["claimable", "held", "ended", "unknown"]
+"""What became of a task that was to be put back: anybody may claim it now, an attempt holds it, it has ended, no such task."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,10 @@ class TaskQueue(Protocol, Generic[K]):
         """Records of failed tasks that nobody completed, in id order."""
 
     def revive(self, task_id: str) -> bool:
-        """Put a failed task back with a clean count. False when it is not failed."""
+        """Put a failed task back with a clean count. False when it is not failed, or while an attempt still holds it."""
+
+    def requeue(self, task_id: str) -> Requeued:
+        """Let an open task be claimed now, though it waits for its time or its message is lost. Never touches a live lease."""
 
     def sweep(self, done: Callable[[K], bool] | None = None) -> int:
         """Finish what crashes left half done; ``done`` tells whether a task's output is committed. How much it mended."""

@@ -25,8 +25,9 @@ from duplexforge.config import QueueSettings
 from duplexforge.errors import InputError
 from duplexforge.idset import IdSet
 from duplexforge.layout import Layout
-from duplexforge.queues.base import K, QueueStats
+from duplexforge.queues.base import K, QueueStats, Requeued
 from duplexforge.queues.candidates import Candidates
+from duplexforge.queues.inspecting import requeue
 from duplexforge.queues.lease import PrefixLease
 from duplexforge.queues.states import by_task
 from duplexforge.queues.sweeping import sweep
@@ -278,13 +279,15 @@ class PrefixQueue(Generic[K]):
     # -- mending ---------------------------------------------------------------------------------------------------
 
     def revive(self, task_id: str) -> bool:
-        """Put a failed task back with a clean count; False when it is not failed (or was completed after all)."""
+        """Put a failed task back with a clean count; False when it is not failed, was completed after all, or is held."""
         key = self.layout.failed(self.stage, task_id)
         body = self.store.find(key)
         if body is None or self._ended(task_id) == "completed":
             return False
         record = parse(Ended, body, key)
         self._view.refresh()
+        if self._view.running(task_id, self.store.now()):  # a zombie failed what another attempt works on
+            return False
         self.clean(task_id, self._view.attempts(task_id))
         task = parse(self.model, json.dumps(record.task).encode(), key)
         # First the todo, so that a crash between the two leaves a failed task and not none. A sweep that sees both
@@ -293,6 +296,10 @@ class PrefixQueue(Generic[K]):
         self.store.delete(key)
         self.put(task)
         return True
+
+    def requeue(self, task_id: str) -> Requeued:
+        """Let an open task be claimed now."""
+        return requeue(self.store, self.layout, self.stage, task_id, length=self.settings.lease_seconds)
 
     def sweep(self, done: Callable[[K], bool] | None = None) -> int:
         """Finish what crashes left: todos and leases of ended tasks, failed tasks whose output is committed."""

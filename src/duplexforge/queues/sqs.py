@@ -19,14 +19,14 @@ from duplexforge import log
 from duplexforge.config import QueueSettings
 from duplexforge.errors import DuplexforgeError, InputError
 from duplexforge.layout import Layout
-from duplexforge.queues.base import K
+from duplexforge.queues.base import K, Requeued
 from duplexforge.queues.lease import PrefixLease
 from duplexforge.queues.lookup import look
 from duplexforge.queues.prefix import PrefixQueue
-from duplexforge.queues.sqs_client import BATCH, MOST_WAIT, Channel
+from duplexforge.queues.sqs_client import MOST_WAIT, Channel
 from duplexforge.queues.sqs_dead import DeadLetters
 from duplexforge.queues.sqs_lease import SqsLease
-from duplexforge.queues.sqs_message import Bodies, Message, Outgoing, of_id, of_task
+from duplexforge.queues.sqs_message import BATCH, Bodies, Message, Outgoing, of_id, of_task
 from duplexforge.queues.sqs_reconcile import Reconciler
 from duplexforge.queues.view import LeaseView, Seen
 from duplexforge.records import Ended, Lease, Task
@@ -274,6 +274,13 @@ class SqsQueue(PrefixQueue[K]):
         self.channel.send([of_id(task_id)])
         return True
 
+    def requeue(self, task_id: str) -> Requeued:
+        """Let an open task be claimed now, and send it a message: the one it may have is hidden or lost."""
+        done = super().requeue(task_id)
+        if done == "claimable":
+            self.channel.send([of_id(task_id)])
+        return done
+
     def sweep(self, done: Callable[[K], bool] | None = None) -> int:
         """Finish what crashes left, and send a message to tasks that have none."""
         return super().sweep(done) + self.reconciler.run()
@@ -285,7 +292,7 @@ class SqsQueue(PrefixQueue[K]):
                 yield meta
 
     def holder(self) -> Callable[[str], bool]:
-        """A look at all leases; the answer tells whether somebody holds a task, or it waits for its time."""
+        """A look at all leases; the answer tells whether a task is held, waits for its time or is left to newer workers."""
         self._view.refresh()
         now = self.store.now()
-        return lambda task_id: self._view.free(task_id, now) is None
+        return lambda task_id: task_id in self._candidates.skipped or self._view.free(task_id, now) is None

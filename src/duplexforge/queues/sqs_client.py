@@ -21,11 +21,10 @@ from urllib.parse import urlsplit
 from duplexforge import log
 from duplexforge.config import SqsSettings
 from duplexforge.errors import ConfigError, RetryLater
-from duplexforge.queues.sqs_message import REQUEST_BYTES, Message, Outgoing
+from duplexforge.queues.sqs_message import BATCH, Message, Outgoing, batches
 
 MOST_WAIT = 20
 MOST_HIDDEN = 43200
-BATCH = 10
 _BATCH_TRIES = 6
 _REGION = re.compile(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.|^([a-z0-9-]+)\.queue\.")
 _CURE = {
@@ -97,7 +96,7 @@ class Channel:
     def send(self, messages: Sequence[Outgoing], *, url: str | None = None) -> None:
         """Send messages, ten a request and within its size. What a request left out is sent again, five times."""
         for batch in batches(messages):
-            self._batch("SendMessageBatch", [_entry(one) for one in batch], url or self.url)
+            self._batch("SendMessageBatch", [one.entry() for one in batch], url or self.url)
 
     def receive(self, wait: float, visibility: float) -> Message | None:
         """The next message, waiting up to ``wait`` (20 at most) seconds; nobody else sees it for ``visibility``."""
@@ -253,25 +252,6 @@ def _session() -> Any:
 def whole(seconds: float) -> int:
     """Seconds as SQS takes them: whole, rounded up, 12 hours at most."""
     return max(0, min(MOST_HIDDEN, -int(-seconds // 1)))
-
-
-def batches(messages: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
-    """Messages in groups that fit into one request."""
-    batch: list[Outgoing] = []
-    for one in messages:
-        if batch and (len(batch) == BATCH or sum(other.size for other in batch) + one.size > REQUEST_BYTES):
-            yield batch
-            batch = []
-        batch.append(one)
-    if batch:
-        yield batch
-
-
-def _entry(message: Outgoing) -> dict[str, Any]:
-    attributes = {
-        name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value
-    }
-    return {"MessageBody": message.body, "MessageAttributes": attributes}
 
 
 @contextmanager

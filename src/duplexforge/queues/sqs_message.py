@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +23,8 @@ TASK = "task"
 REASON = "reason"
 MESSAGE = "message"
 
+# Messages in one request.
+BATCH = 10
 # SQS takes 1 MiB a request since 2025 and 256 KiB before, attributes included.
 REQUEST_BYTES = 250_000
 # A longer body is left out: whoever receives the message reads the todo anyway.
@@ -44,6 +46,24 @@ class Outgoing:
         """Bytes as SQS counts them."""
         pairs = [self.body, *self.attributes, *self.attributes.values()]
         return sum(len(text.encode()) for text in pairs) + len("String") * len(self.attributes)
+
+    def entry(self) -> dict[str, Any]:
+        """The message as a request holds it."""
+        filled = {name: value for name, value in self.attributes.items() if value}
+        attributes = {name: {"DataType": "String", "StringValue": value} for name, value in filled.items()}
+        return {"MessageBody": self.body, "MessageAttributes": attributes}
+
+
+def batches(messages: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
+    """Messages in groups that fit into one request."""
+    batch: list[Outgoing] = []
+    for one in messages:
+        if batch and (len(batch) == BATCH or sum(other.size for other in batch) + one.size > REQUEST_BYTES):
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
 
 
 @dataclass

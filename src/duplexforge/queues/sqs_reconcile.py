@@ -3,7 +3,8 @@
 A message is missing when whoever put the task died before it was sent, when it grew older than the queue keeps messages,
 or when SQS moved it to the dead-letter queue by its own count. Which tasks that happened to nobody can ask SQS; but while
 it holds fewer messages than there are open tasks, so many are missing. That many free tasks are sent one, oldest first.
-Some of them may have one already: a second does no harm, it is deleted when the task has ended, and what it hid is found then.
+Some of them may have one already: a second does no harm, it is deleted when the task has ended. So that second messages hide
+no missing one, free tasks are also sent one when none can be received, as long as there are not twice as many as tasks.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Memory: a run remembers no more tasks than this, the next one finds the rest.
 _MOST = 20_000
+# So many messages more than twice the open tasks are borne.
+_SPARE = 10
 
 
 class Reconciler:
@@ -56,7 +59,13 @@ class Reconciler:
     def missing(self) -> int:
         """By how many the open tasks outnumber the messages, as far as SQS can tell."""
         open_tasks = sum(1 for _ in self._todo())
-        return open_tasks - self._channel.counts().total if open_tasks else 0
+        if not open_tasks:
+            return 0
+        counts = self._channel.counts()
+        if counts.visible == 0 and any(True for _ in self._free(self._queue.store.now())):
+            # A second message of one task may stand for the missing one of another: nothing can be had, but a task is free.
+            return max(open_tasks - counts.total, min(open_tasks, _SPARE + 2 * open_tasks - counts.total))
+        return open_tasks - counts.total
 
     def _todo(self) -> Iterator[ObjectMeta]:
         return self._queue.waiting()

@@ -72,9 +72,10 @@ class Reader:
 
     def manifests(self) -> Iterator[Manifest]:
         """Committed manifests, found by folder: a listing of all segments of all episodes would be a hundredfold."""
-        return self._records(Manifest, self._manifest_keys())
+        return self._records(Manifest, self.manifest_keys())
 
-    def _manifest_keys(self) -> Iterator[str]:
+    def manifest_keys(self) -> Iterator[str]:
+        """Where manifests are, or will be: one key for each folder of an episode."""
         for language in self._store.folders(self._layout.processed):
             for folder in self._store.folders(language):
                 parts = folder.rstrip("/").rsplit("/", 2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -69,6 +69,15 @@ class UploadPlan:
         return "\n".join(lines)
 
 
+Refuses = Callable[[Manifest], str | None]
+"""Why an episode may not be published although it was processed; None: nothing speaks against it."""
+
+
+def nobody(_: Manifest) -> str | None:
+    """Refuses no episode."""
+    return None
+
+
 def seed_uploads(
     store: Store,
     layout: Layout,
@@ -78,16 +87,18 @@ def seed_uploads(
     flush: bool = True,
     dry_run: bool = False,
     attempt_limit: int = 3,
+    refuses: Refuses = nobody,
 ) -> UploadPlan:
     """Put every committed, not yet planned episode into a batch, and every unpublished batch into the queue.
 
     A batch is full once it holds ``shard_bytes`` of audio; with ``flush`` off the last, partial one of a language waits
-    for more episodes. Seeding again adds nothing that is there, and queues what a crash left without a task.
+    for more episodes. Seeding again adds nothing that is there, and queues what a crash left without a task. ``refuses``
+    is asked about every episode that is not planned yet: whoever opted out since it was processed is left out.
     """
     plan = UploadPlan(dry_run=dry_run)
     with IdSet() as taken:
         numbers = _existing(store, layout, taken)
-        candidates = list(_candidates(store, layout, taken, plan))
+        candidates = list(_candidates(store, layout, taken, plan, refuses))
         fresh = candidates
         while not _write(store, layout, group(fresh, shard_bytes, flush=flush), numbers, plan):
             numbers = _existing(store, layout, taken)
@@ -166,14 +177,14 @@ def _queue_unpublished(store: Store, layout: Layout, queue: TaskQueue[UploadTask
 # -- looking at what is committed --------------------------------------------------------------------------------------
 
 
-def _candidates(store: Store, layout: Layout, taken: IdSet, plan: UploadPlan) -> Iterator[Candidate]:
+def _candidates(store: Store, layout: Layout, taken: IdSet, plan: UploadPlan, refuses: Refuses) -> Iterator[Candidate]:
     """Committed episodes that stand in no batch; manifests are read a chunk at a time and only ids and sizes kept."""
     seen: set[str] = set()
 
     purged = ledger.purged_ids(store, layout)
 
     def look(place: tuple[str, str]) -> Candidate | str | None:
-        return "purged" if place[1] in purged else _look(store, layout, *place)
+        return "purged" if place[1] in purged else _look(store, layout, *place, refuses)
 
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         places = _places(store, layout)
@@ -204,7 +215,7 @@ def _places(store: Store, layout: Layout) -> Iterator[tuple[str, str]]:
                 yield language, episode
 
 
-def _look(store: Store, layout: Layout, language: str, episode: str) -> Candidate | str | None:
+def _look(store: Store, layout: Layout, language: str, episode: str, refuses: Refuses) -> Candidate | str | None:
     """The candidate, the reason for which the episode is left out, or None when it is not committed."""
     key = layout.manifest(language, episode)
     body = store.find(key)
@@ -217,6 +228,8 @@ def _look(store: Store, layout: Layout, language: str, episode: str) -> Candidat
         return error.reason
     if manifest.outcome != "ok":
         return manifest.outcome
+    if refuses(manifest):
+        return "opted_out"
     sizes = [(extension, entry.size) for entry in manifest.files if (extension := audio_extension(entry.name))]
     kinds = {extension for extension, _ in sizes}
     if not manifest.segments or not kinds:

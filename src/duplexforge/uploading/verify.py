@@ -28,7 +28,7 @@ from duplexforge.storage import Store
 from duplexforge.uploading.card import CARD, is_current
 from duplexforge.uploading.episodes import read_episode
 from duplexforge.uploading.ledger import Batch, BatchId, Ledger, batches, purged_ids, read_batch
-from duplexforge.uploading.plan import seed_uploads
+from duplexforge.uploading.plan import Refuses, nobody, seed_uploads
 from duplexforge.uploading.schema import parquet_schema, row
 from duplexforge.uploading.shard import to_json
 from duplexforge.uploading.target import Target
@@ -39,19 +39,24 @@ Members = dict[str, tuple[str, int]]
 _WORST = 20
 
 
-def verify_all(target: Target, store: Store, layout: Layout, queue: TaskQueue[UploadTask]) -> list[str]:
-    """Everything that can be compared from here: the shards of a folder are opened, those of a Hub are not fetched."""
+def verify_all(
+    target: Target, store: Store, layout: Layout, queue: TaskQueue[UploadTask], *, refuses: Refuses = nobody
+) -> list[str]:
+    """Everything that can be compared from here: the shards of a folder are opened, those of a Hub are not fetched.
+
+    ``refuses`` tells which committed episodes are rightly in no batch.
+    """
     if isinstance(target, LocalTarget):
         problems = verify_folder(target.folder, store, layout)
     else:
         problems = verify_target(target, store, layout)
-    return [*problems, *verify_plan(store, layout, queue)]
+    return [*problems, *verify_plan(store, layout, queue, refuses)]
 
 
-def verify_plan(store: Store, layout: Layout, queue: TaskQueue[UploadTask]) -> list[str]:
+def verify_plan(store: Store, layout: Layout, queue: TaskQueue[UploadTask], refuses: Refuses = nobody) -> list[str]:
     """Compare manifests, batches and queue: nothing committed that stands in no batch, no task open or failed."""
     problems = []
-    plan = seed_uploads(store, layout, queue, shard_bytes=1, dry_run=True)
+    plan = seed_uploads(store, layout, queue, shard_bytes=1, dry_run=True, refuses=refuses)
     if plan.episodes:
         problems.append(f"{plan.episodes} committed episodes stand in no batch: `duplexforge seed upload` plans them")
     stats = queue.stats()

@@ -9,10 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.servers.kube import api
 from tests.servers.kube.api import Api, Call
 from tests.servers.kube.faults import Fault, Faults
-from tests.servers.kube.kinds import BY_PLACE, EVENTS, NEW_EVENTS, Object, key_of, kind_of
+from tests.servers.kube import api, rules
+from tests.servers.kube.kinds import (
+    BY_PLACE,
+    DEPLOYMENTS,
+    EVENTS,
+    LEASES,
+    NEW_EVENTS,
+    PODS,
+    SCALED_OBJECTS,
+    Object,
+    key_of,
+    kind_of,
+)
 from tests.servers.kube.model import Cluster
 from tests.servers.kube.patches import patched
 from tests.servers.kube.store import Change, Refused
@@ -214,6 +225,14 @@ class Kube:
         kinds = [kind for (_, plural), kind in BY_PLACE.items() if plural in plurals]
         self._api.frozen = {kind.plural: (store.version, store.listed(kind)) for kind in kinds}
 
+    def _do_lost(self, seconds: list[float]) -> None:
+        """Note on our pods, in the order of their names, how much work each would lose."""
+        store, ours = self.cluster.store, {"matchLabels": dict(self.cluster.timeline.ours)}
+        mine = [pod for pod in store.listed(PODS) if rules.selects(ours, pod["metadata"].get("labels", {}))]
+        for pod, lost in zip(mine, seconds, strict=False):
+            notes = {"metadata": {"annotations": {"duplexforge.io/lost-work-seconds": str(lost)}}}
+            store.replace(PODS, patched(pod, notes, "application/merge-patch+json"))
+
     def _do_bookmarks(self, seconds: float) -> None:
         self._bookmarks = seconds
 
@@ -228,6 +247,15 @@ class Kube:
 
     def _tell_watches(self) -> int:
         return len(self._streams)
+
+    def _tell_leases(self) -> list[Object]:
+        return self.cluster.store.listed(LEASES)
+
+    def _tell_deployments(self) -> list[Object]:
+        return self.cluster.store.listed(DEPLOYMENTS)
+
+    def _tell_scaled_objects(self) -> list[Object]:
+        return self.cluster.store.listed(SCALED_OBJECTS)
 
     def _tell_events(self) -> list[Object]:
         return [*self.cluster.store.listed(EVENTS), *self.cluster.store.listed(NEW_EVENTS)]

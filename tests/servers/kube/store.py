@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import random
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Store:
         self._clock = clock
         self._objects: dict[Kind, dict[tuple[str, str], Object]] = {kind: {} for kind in KINDS}
         self._numbers = itertools.count()
+        # The same story gives the same uids: ties in rankings are broken by them.
+        self._rng = random.Random(0)
         self.version = 1
         self.oldest = 0
         self.history: list[Change] = []
@@ -86,7 +89,7 @@ class Store:
             meta["name"] = f"{meta['generateName']}{next(self._numbers):05d}"
         if key_of(made) in self._objects[kind]:
             raise Refused(409, "AlreadyExists", f'{kind.plural} "{meta["name"]}" already exists')
-        meta.update(uid=str(uuid.uuid4()), creationTimestamp=self.stamp(), generation=1)
+        meta.update(uid=str(uuid.UUID(int=self._rng.getrandbits(128))), creationTimestamp=self.stamp(), generation=1)
         if kind == PODS:
             self._admit(made)
         return self._put("ADDED", kind, made, None)

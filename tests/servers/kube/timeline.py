@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tests.servers.kube import rules
@@ -78,6 +78,12 @@ class Timeline:
         """Every moment with the seconds that it lasted."""
         ends = [moment.at for moment in self.moments[1:]] + [max(self.end, self.moments[-1].at)]
         return ((moment, end - moment.at) for moment, end in zip(self.moments, ends, strict=True))
+
+    def after(self, at: float) -> Timeline:
+        """What came after a time, beginning with how things stood then."""
+        first = max(n for n, moment in enumerate(self.moments) if n == 0 or moment.at <= at)
+        rest = [replace(moment, at=max(moment.at, at)) for moment in self.moments[first:]]
+        return Timeline(self.ours, rest, self.end)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for the control page."""

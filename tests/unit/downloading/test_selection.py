@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -107,13 +108,19 @@ def test_a_missing_archive_is_said_so(tmp_path: Path) -> None:
         read_archive(tmp_path / "none")
 
 
-def test_the_screen_of_a_deployment(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_screen_of_a_deployment(place: Place, tmp_path: Path) -> None:
     place.store.put(place.layout.opt_out(), b"a.example\nspoilt by somebody\n")
     (tmp_path / "own.txt").write_text("b.example\n")
     (tmp_path / "archive.txt").write_text("youtube dQw4w9WgXcQ\n")
     settings = DownloadSettings(allow_private_addresses="10.9.0.0/16")
-    log.setup(level="WARNING")
-    found = screen(place.store, place.layout, settings, files=[tmp_path / "own.txt"], archive=tmp_path / "archive.txt")
+    written = io.StringIO()
+    log.setup(level="WARNING", stream=written)
+    try:
+        found = screen(
+            place.store, place.layout, settings, files=[tmp_path / "own.txt"], archive=tmp_path / "archive.txt"
+        )
+    finally:
+        log.setup(level="WARNING")
     urls = [
         "https://a.example/1",
         "https://b.example/1",
@@ -124,6 +131,6 @@ def test_the_screen_of_a_deployment(place: Place, tmp_path: Path, capsys: pytest
     notes = SeedReport()
     assert [one.url for one in found.passed([named(url) for url in urls], notes)] == ["http://10.9.1.1/x"]
     assert notes.left_out == {"opt_out": 2, "archive": 1, "refused": 1}
-    assert "spoilt by somebody" in capsys.readouterr().err
+    assert "spoilt by somebody" in written.getvalue()
     assert found.archive is not None
     found.archive.close()

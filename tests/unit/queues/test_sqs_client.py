@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from duplexforge import config
 from duplexforge.config import SqsSettings
 from duplexforge.errors import ConfigError, RetryLater
-from duplexforge.queues.sqs_client import BATCH, MOST_HIDDEN, Channel, batches, origin_of, region_of, whole
-from duplexforge.queues.sqs_message import REQUEST_BYTES, Outgoing
+from duplexforge.queues.sqs_client import MOST_HIDDEN, Channel, origin_of, region_of, whole
+from duplexforge.queues.sqs_message import BATCH, REQUEST_BYTES, Outgoing, batches
 from tests.servers.sqs_client import SECRET, SqsServer, name_of
 from tests.unit.queues.sites import SqsSite
 

@@ -39,6 +39,17 @@ def planned(site: Site) -> dict[str, list[str]]:
     return {str(batch.id): [line.episode_id for line in batch.lines] for batch in batches(site.store, site.layout)}
 
 
+def test_who_opted_out_after_processing_is_left_out_and_counted(site: Site) -> None:
+    put_manifest(site.store, site.layout, "yt-0", url="https://example.org/0")
+    put_manifest(site.store, site.layout, "yt-1", url="https://elsewhere.example/1")
+    refuses = {"https://example.org/0": "its host opted out"}
+    plan = seed_uploads(
+        site.store, site.layout, site.queue(), shard_bytes=1, refuses=lambda manifest: refuses.get(manifest.url or "")
+    )
+    assert planned(site) == {"en-000000": ["yt-1"]}
+    assert plan.left_out == {"opted_out": 1}
+
+
 def test_batches_by_language_in_order_and_size(site: Site) -> None:
     for number in (4, 2, 0, 3, 1):
         put_manifest(site.store, site.layout, f"yt-{number}", size=100)

@@ -78,6 +78,9 @@ def test_json_has_the_same_fields_in_every_sample(site: Site, tmp_path: Path) ->
     assert (found[0]["duration"], found[0]["title"], found[3]["licence"]) == (0.25, "Title of a", "CC-BY-4.0")
     assert shard.record.licences == {"": 3, "CC-BY-4.0": 1}
     assert (shard.record.flagged, shard.record.flags) == (1, {"low_mos": 1, "overlap": 1})
+    # The counts of the card's plots: four segments of a quarter of a second, one of them scored 3.26.
+    assert shard.record.durations == [4, *[0] * 30]
+    assert {place: count for place, count in enumerate(shard.record.scores) if count} == {22: 1}
 
 
 def test_paths_of_local_files_are_not_published(site: Site, tmp_path: Path) -> None:

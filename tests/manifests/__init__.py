@@ -1,0 +1,1 @@
+"""The Kubernetes manifests and the image: rendered without kubectl, validated, and held to the rules."""
