@@ -19,6 +19,7 @@ from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, 
 from duplexforge.cli_publish import COMMANDS as PUBLISHING
 from duplexforge.cli_queue import queue_app
 from duplexforge.cli_seed import search, seed_app
+from duplexforge.cli_status import status
 from duplexforge.errors import DuplexforgeError
 
 app = typer.Typer(
@@ -153,12 +154,7 @@ def upload(store: Store = None, drain: Drain = False, health_port: Port = None) 
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 
-@app.command()
-def status(store: Store = None, json: Json = False) -> None:
-    """Show queues, failures, hours and where everything stands."""
-    from duplexforge import local
-
-    local.show(open_site("status", store, probe=False), as_json=json)
+app.command()(status)
 
 
 @app.command()

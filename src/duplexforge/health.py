@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,21 +15,36 @@ from duplexforge.errors import ConfigError
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a pod's probes come from outside the pod
 
+Page = tuple[int, bytes, str]
+"""A page: HTTP status, body, content type."""
+
 
 def serve(
-    port: int, *, alive: Callable[[], bool], ready: Callable[[], bool], host: str = ANY_ADDRESS
+    port: int,
+    *,
+    alive: Callable[[], bool],
+    ready: Callable[[], bool],
+    host: str = ANY_ADDRESS,
+    pages: Mapping[str, Callable[[], Page]] | None = None,
 ) -> ThreadingHTTPServer:
-    """Serve the three pages in a thread; ``port`` 0 picks a free one (``server.server_port``)."""
+    """Serve the three pages, and ``pages`` by path beside or instead of them, in a thread.
+
+    ``port`` 0 picks a free one (``server.server_port``).
+    """
+    more = pages or {}
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/metrics":
+            if page := more.get(self.path):
+                self._answer(*page())
+            elif self.path == "/metrics":
                 self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
             elif self.path in ("/livez", "/readyz"):
                 good = alive() if self.path == "/livez" else ready()
                 self._answer(200 if good else 503, b"ok\n" if good else b"no\n", "text/plain")
             else:
-                self._answer(404, b"livez, readyz, metrics\n", "text/plain")
+                names = sorted({"/livez", "/readyz", "/metrics", *more})
+                self._answer(404, ", ".join(name.lstrip("/") for name in names).encode() + b"\n", "text/plain")
 
         def _answer(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)

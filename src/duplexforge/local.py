@@ -1,4 +1,4 @@
-"""``duplexforge run`` and ``status``: the chain with a person watching."""
+"""``duplexforge run``: the chain with a person watching."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from duplexforge.errors import InputError, RetryLater
 from duplexforge.progress import Phases
 from duplexforge.roles import Site
 from duplexforge.run import Chain, Plan, settings_for
-from duplexforge.status import collect, report, table
+from duplexforge.status import report, table
 from duplexforge.status.snapshot import Snapshot
 from duplexforge.uploading.plan import UploadPlan
 from duplexforge.uploading.role import republish
@@ -94,15 +94,6 @@ def exit_code(snapshot: Snapshot) -> int:
         return InputError.exit_code
     left = any(stats.open for stats in snapshot.queues.values()) or snapshot.unpublished or not snapshot.accounted
     return RetryLater.exit_code if left or snapshot.failures else 0
-
-
-def show(site: Site, *, as_json: bool) -> None:
-    """Print the state of a store."""
-    snapshot = collect.collect(site.store, site.layout, site.queues())
-    if as_json:
-        print(json.dumps(snapshot.to_json(), indent=1, ensure_ascii=False))
-    else:
-        Console().print(table.render(snapshot))
 
 
 def published(site: Site, plan: UploadPlan, *, as_json: bool = False) -> int:

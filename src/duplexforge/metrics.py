@@ -46,3 +46,27 @@ AUTOKICK_REACTION = Histogram(
     "From a change seen to the scale written",
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )
+
+STATUS = {
+    "tasks": ("duplexforge_queue_tasks", "Tasks of a queue by state", ["stage", "state"]),
+    "oldest": (
+        "duplexforge_queue_oldest_seconds",
+        "For how long the oldest task has been in a state",
+        ["stage", "state"],
+    ),
+    "delayed": ("duplexforge_queue_delayed_tasks", "Waiting tasks that may not be claimed yet", ["stage"]),
+    "failures": ("duplexforge_queue_failures", "Failed tasks by reason", ["stage", "reason"]),
+    "leases": ("duplexforge_queue_leases", "Leases that no outcome has ended: live or expired", ["stage", "state"]),
+    "workers": ("duplexforge_queue_workers", "Worker processes that hold a lease", []),
+    "episodes": ("duplexforge_processed_episodes", "Processed episodes by outcome", ["outcome"]),
+    "hours": ("duplexforge_processed_hours", "Hours of processed audio by language", ["language"]),
+    "recent": ("duplexforge_processed_recent_hours", "Hours of audio processed in the last hour or day", ["window"]),
+    "computing": ("duplexforge_processed_stage_seconds", "Computing seconds in the manifests", ["pipeline_stage"]),
+    "cost": ("duplexforge_dollars_per_1000_hours", "Dollars for 1,000 hours of audio at GPU_PRICE_PER_HOUR", []),
+    "gpu": ("duplexforge_autokick_gpu_hours", "GPU-hours as the autokicker's Lease tells: used, yielded", ["whose"]),
+    "leader": ("duplexforge_autokick_seen", "1 when the autokicker's Lease was read and somebody leads", []),
+    "unread": ("duplexforge_unreadable_manifests", "Manifests that cannot be read", []),
+    "age": ("duplexforge_status_age_seconds", "Since the last look that went well", []),
+    "spent": ("duplexforge_status_look_seconds", "What the last look took", []),
+}
+"""Name, meaning and labels of the gauges that ``status --serve`` fills from one look."""

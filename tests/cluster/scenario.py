@@ -90,6 +90,7 @@ class Scenario:
         found += timeline.breaches(
             yields_in=self.yields_in + slack, settles_in=self.settles_in + slack,
             probe_in=quiet + self.settles_in + 2 * slack if self.probe else None,
+            idle_in=quiet + STOP + self.settles_in + 2 * slack if self.probe else None,
         )  # fmt: skip
         if not self.free_rein:
             found += timeline.needless(allowed=0.1 + slack)

@@ -25,6 +25,7 @@ from duplexforge.layout import Layout
 from duplexforge.storage import Store, open_store
 from tests.e2e import corpus
 from tests.e2e.pods import COMMAND, HANG_GUARD, Deployment, wait_until
+from tests.servers.proxy_client import Proxy
 from tests.servers.s3_client import Process, S3Server
 from tests.unit.uploading.conftest import TOKEN, HubProcess
 
@@ -125,8 +126,19 @@ def hub(tmp_path: Path) -> Iterator[HubProcess]:
 
 
 @pytest.fixture
+def proxies(s3_server: S3Server, moto_server: S3Server) -> Iterator[tuple[Proxy, Proxy]]:
+    """What stands between the pods and their services: now and then an answer is lost, late, or an error."""
+    with Proxy(s3_server.url) as store, Proxy(moto_server.url) as queue:
+        for proxy, p in ((store, 0.01), (queue, 0.02)):
+            proxy.arm("lost", times=10**6, p=p)
+            proxy.arm("error", status=503, code="SlowDown", times=10**6, p=p)
+            proxy.arm("slow", delay=0.5, times=10**6, p=p)
+        yield store, queue
+
+
+@pytest.fixture
 def cloud(
-    s3_server: S3Server, moto_server: S3Server, hub: HubProcess, tmp_path: Path
+    s3_server: S3Server, moto_server: S3Server, proxies: tuple[Proxy, Proxy], hub: HubProcess, tmp_path: Path
 ) -> Iterator[tuple[Deployment, Store]]:
     """A deployment on empty services, and a look into its bucket."""
     bucket = s3_server.fresh_bucket()
@@ -135,13 +147,13 @@ def cloud(
     assert settings.secret_access_key is not None
     variables = {
         "STORE_URL": f"s3://{bucket}",
-        "R2_ENDPOINT_URL": s3_server.url,
+        "R2_ENDPOINT_URL": proxies[0].url,
         "R2_ACCESS_KEY_ID": settings.access_key_id.get_secret_value(),
         "R2_SECRET_ACCESS_KEY": settings.secret_access_key.get_secret_value(),
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "testtest",
-        "SQS_ENDPOINT_URL": moto_server.url,
+        "SQS_ENDPOINT_URL": proxies[1].url,
         "AWS_QUEUE_DOWNLOAD": make_queue(moto_server.url, f"download-{bucket}"),
         "SQS_QUEUE_URL": make_queue(moto_server.url, f"upload-{bucket}"),
         "HF_ENDPOINT": hub.url,
@@ -201,7 +213,7 @@ def storm(deployment: Deployment, role: str, name: str, stage: Stage) -> None:
 
 
 def test_the_chain_in_a_cluster_gives_the_rows_of_one_machine(
-    feed: str, expected: Rows, cloud: tuple[Deployment, Store], hub: HubProcess
+    feed: str, expected: Rows, cloud: tuple[Deployment, Store], hub: HubProcess, proxies: tuple[Proxy, Proxy]
 ) -> None:
     deployment, store = cloud
     deployment.command("seed", "download", feed, "--language", "en")
@@ -226,4 +238,6 @@ def test_the_chain_in_a_cluster_gives_the_rows_of_one_machine(
     secrets = [deployment.variables[name] for name in ("HF_TOKEN", "R2_SECRET_ACCESS_KEY")]
     logs = "".join(deployment.words(role) for role in PODS)
     assert not [secret for secret in secrets if secret in logs]
-    print(f"\n{len(expected)} segments of {EPISODES} episodes, {len(shards)} shards, {deployment.kills} kills")
+    faults = {name: sum(proxy.fired(name) for proxy in proxies) for name in ("lost", "error", "slow")}
+    assert all(faults.values()), f"the network must have failed in every way: {faults}"
+    print(f"\n{EPISODES} episodes, {len(expected)} segments, {len(shards)} shards, {deployment.kills} kills, {faults}")

@@ -112,7 +112,7 @@ def _patched(objects: list[Object], folder: Path, wanted: Object) -> list[Object
     if target is None:
         target = {"kind": patch["kind"], "name": re.escape(patch["metadata"]["name"])}
     chosen = [one for one in objects if _is_target(one, target)]
-    if not chosen:
+    if not chosen and "target" not in wanted:
         raise ValueError(f"{folder}: no object for the patch of {target}")
     done = [_apply(one, patch) if one in chosen else one for one in objects]
     return [one for one in done if one is not None]

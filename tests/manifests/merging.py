@@ -38,18 +38,15 @@ def strategic(one: Any, patch: Any, *, core: bool = True, field: str = "") -> An
 
 
 def _merge_lists(old: list[Any], patch: list[Any], key: str, core: bool) -> list[Any]:
-    """Elements of the patch that are new come first, as kustomize has it."""
-    changes = {element[key]: element for element in patch}
-    known = {element[key] for element in old}
-    fresh = [copy.deepcopy(element) for element in patch if element[key] not in known]
-    kept = []
-    for element in old:
-        change = changes.get(element[key])
-        if change is None:
-            kept.append(element)
-        elif not _DELETE.items() <= change.items():
-            kept.append(strategic(element, change, core=core))
-    return fresh + kept
+    """Elements that the patch names come first, in its order, as kustomize has it."""
+    known = {element[key]: element for element in old}
+    named = [
+        strategic(known[change[key]], change, core=core) if change[key] in known else copy.deepcopy(change)
+        for change in patch
+        if not _DELETE.items() <= change.items()
+    ]
+    touched = {change[key] for change in patch}
+    return named + [element for element in old if element[key] not in touched]
 
 
 def _without_nulls(value: Any) -> Any:

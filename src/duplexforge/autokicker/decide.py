@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from duplexforge.autokicker.guests import Verdict, beyond, sift
 from duplexforge.autokicker.memory import Memory, watch_guests, watch_lodgers
 from duplexforge.autokicker.schedule import Places, places
-from duplexforge.autokicker.unseen import with_guesses
+from duplexforge.autokicker.unseen import watch_sizes, with_guesses
 from duplexforge.autokicker.victims import Group, Plan, plan, with_forerunners
 from duplexforge.autokicker.world import Observation, Pod
 from duplexforge.config import AutokickSettings
@@ -60,7 +60,15 @@ class _Case:
 
     def to(self, replicas: int, reason: str, victims: tuple[Pod, ...] = ()) -> Action:
         now = self.seen.target.replicas
-        word = "yield" if victims and self.plan.cured else "grow" if replicas > now else "trim" if replicas < now else "hold"
+        word = (
+            "yield"
+            if victims and self.plan.cured
+            else "grow"
+            if replicas > now
+            else "trim"
+            if replicas < now
+            else "hold"
+        )
         return Action(word, replicas, reason, victims, self.verdicts)
 
 
@@ -100,10 +108,11 @@ def _planned(
     groups: tuple[Group, ...], seen: Observation, memory: Memory, config: AutokickSettings
 ) -> tuple[Plan, Memory]:
     """The plan, escalated for guests that did not take the room that was made for them."""
-    found = plan(groups, seen, refused=memory.refused) if seen.nodes is not None and seen.complete else None
-    if found is None:
-        found = with_guesses(groups, seen, memory, config)
-    tried = memory.refused if seen.nodes is not None and seen.complete else memory.asked
+    if seen.nodes is not None and seen.complete:
+        found, tried = plan(groups, seen, refused=memory.refused), frozenset(memory.refused)
+    else:
+        memory = watch_sizes(memory, seen, config)
+        found, tried = with_guesses(groups, seen, memory, config), frozenset(memory.asked)
     for group in found.hopeless:
         if any(pod.uid in tried for pod in group.pods):
             found, memory = _last_resort(group, found, seen, memory, config)

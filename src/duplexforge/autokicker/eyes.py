@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from duplexforge import log
@@ -29,7 +29,7 @@ class Workload:
     by_pod: Callable[[], Mapping[str, float]]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Surroundings:
     """What is asked for now and then: the queue, and who else scales the Deployment."""
 
@@ -37,7 +37,6 @@ class Surroundings:
     lost_work: Mapping[str, float] = field(default_factory=dict)
     rival: str = ""
     unsure: str = ""
-    paused: tuple[str, ...] = ()
 
 
 class Eyes:
@@ -83,7 +82,11 @@ class Eyes:
         self._target = Mirror(self._cluster, where, config.interval, self._changed)
         for mirror in self._mirrors():
             mirror.start()
-        threading.Thread(target=self._ask, args=(write,), name="surroundings", daemon=True).start()
+        asks = {"rivals": (config.interval, lambda: self.ask_rivals(write=write()))}
+        if self._workload:
+            asks["queue"] = (config.queue_seconds, self.ask_queue)
+        for name, (seconds, ask) in asks.items():
+            threading.Thread(target=self._every, args=(seconds, ask), name=name, daemon=True).start()
 
     def close(self) -> None:
         """Stop looking."""
@@ -140,38 +143,44 @@ class Eyes:
 
     # -- what is asked now and then --------------------------------------------------------------------------------
 
-    def ask_once(self, *, write: bool) -> None:
-        """Ask for everything that is not mirrored."""
-        rival = self._optional(
-            "HPAs", lambda: self._cluster.autoscaler(self._namespace, self._config.target_deployment)
-        )
+    def ask_rivals(self, *, write: bool) -> None:
+        """Ask who else scales the Deployment; a leader (``write``) pauses KEDA. Raises ClusterError."""
+        name = self._optional("HPAs", lambda: self._cluster.autoscaler(self._namespace, self._config.target_deployment))
         if write:
             names = self._optional(
                 "ScaledObjects", lambda: self._cluster.pause_keda(self._namespace, self._config.target_deployment)
             )
-            for name in names or ():
-                self._log.warning("paused KEDA's ScaledObject: two must not set the same replicas", scaled_object=name)
-        fresh = Surroundings(rival=f"HPA {rival}" if rival else "")
-        if self._workload:
-            try:
-                fresh.open_tasks, fresh.lost_work = self._workload.depth(), self._workload.by_pod()
-            except (DuplexforgeError, OSError) as error:
-                fresh.unsure, fresh.lost_work = f"the queue cannot be read ({error})", self._around.lost_work
-        if fresh != self._around:
-            self._around = fresh
+            for one in names or ():
+                self._log.warning("paused KEDA's ScaledObject: two must not set the same replicas", scaled_object=one)
+        self._now(replace(self._around, rival=f"HPA {name}" if name else ""))
+
+    def ask_queue(self) -> None:
+        """Ask what there is to do; a queue that cannot be read leaves only the old prices of stopping."""
+        if self._workload is None:
+            return
+        try:
+            found = replace(
+                self._around, open_tasks=self._workload.depth(), lost_work=self._workload.by_pod(), unsure=""
+            )
+        except (DuplexforgeError, OSError) as error:
+            found = replace(self._around, open_tasks=None, unsure=f"the queue cannot be read ({error})")
+        # The other thread may have found a rival meanwhile.
+        self._now(replace(found, rival=self._around.rival))
+
+    def _now(self, around: Surroundings) -> None:
+        if around != self._around:
+            self._around = around
             self._changed()
 
-    def _ask(self, write: Callable[[], bool]) -> None:
+    def _every(self, seconds: float, ask: Callable[[], None]) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                self.ask_once(write=write())
+                ask()
             except ClusterError as error:
                 self._log.warning("could not ask who else scales the Deployment", error=str(error))
             # A long queue takes long to count; that must not become all that this store does.
-            spent = time.monotonic() - began
-            often = min(self._config.interval, self._config.queue_seconds if self._workload else self._config.interval)
-            self._stopping.wait(max(often, 20 * spent))
+            self._stopping.wait(max(seconds, 20 * (time.monotonic() - began)))
 
     def _optional(self, name: str, ask: Callable[[], Any]) -> Any:
         """What may be forbidden or not installed: said once, then done without."""

@@ -23,7 +23,8 @@ class Memory:
     ``refused``: nodes on which a guest did not take its room in time. ``asked``: when room was last made for a guest.
     ``abandoned``: guests whom not even all of ours could help. ``idle_since``: since when the queue is empty.
     ``lodgers``: others' pods that hold the resource, since when and how much of it. ``shorts``: until when a place is kept
-    for the next of those that came and went quickly, and how large. All by uid, in seconds of ``Observation.now``.
+    for the next of those that came and went quickly, and how large. ``sizes``: how much was held on a node that may not be
+    seen (by its name), and when last. All others by uid, in seconds of ``Observation.now``.
     """
 
     guest_at: float | None = None
@@ -34,6 +35,7 @@ class Memory:
     idle_since: float | None = None
     lodgers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     shorts: tuple[tuple[float, float], ...] = ()
+    sizes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def reserve(self) -> float:
@@ -99,7 +101,7 @@ def next_look(memory: Memory, now: float, grace: float, quiet: float) -> float |
     """Seconds until time alone may change a decision; None when only a change in the cluster can."""
     times = [since + grace for since in memory.fitting.values()]
     times += [at + grace for at in memory.asked.values()]
-    times += [until for until, _ in memory.shorts]
+    times += [until for until, _ in memory.shorts] + [at + grace for _, at in memory.sizes.values()]
     if memory.guest_at is not None:
         times.append(memory.guest_at + quiet)
     ahead = [at - now for at in times if at > now]

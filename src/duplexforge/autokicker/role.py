@@ -105,17 +105,18 @@ class Autokicker:
             self._eyes.close()
             self._election.stop()
 
-    def look(self, patience: float = 30.0) -> Look:
-        """One look without leading or writing. Raises RetryLater when the cluster cannot be seen within ``patience`` s."""
+    def look(self) -> Look:
+        """One look, writing nothing. Raises RetryLater when the cluster cannot be seen within CLUSTER_TIMEOUT."""
         self._open()
-        until = time.monotonic() + patience
+        until = time.monotonic() + self._config.cluster_timeout
         while (fault := self._eyes.fault()) and time.monotonic() < until:
             self._change.wait(0.05)
             self._change.clear()
         self._eyes.close()
         if fault:
             raise RetryLater(f"cannot see enough to decide: {fault}", reason="cluster")
-        self._eyes.ask_once(write=False)
+        self._eyes.ask_rivals(write=False)
+        self._eyes.ask_queue()
         seen = self._eyes.look()
         action, _ = decide(seen, derive(seen, self._config.resource), self._config)
         self._election.once_seen()
@@ -129,6 +130,7 @@ class Autokicker:
                 raise RetryLater(f"{self._election.holder} leads; only one may set the replicas", reason="not_leading")
         try:
             found = self.look()
+            self._eyes.ask_rivals(write=not self._dry_run)
             if found.seen.rival:
                 self._hands.tell(found.seen.target, "Conflict", found.action.reason, warning=True)
                 raise ConfigError(found.action.reason)
@@ -168,6 +170,9 @@ class Autokicker:
             # The Deployment's mirror has not shown our own write yet: it wakes us when it does.
             return self._config.interval
         if self._memory is None:
+            # Before its first word a new leader makes sure that nobody else sets the replicas.
+            self._eyes.ask_rivals(write=not self._dry_run)
+            seen = self._eyes.look()
             self._memory = derive(seen, self._config.resource)
             if not self._dry_run:
                 self._journal.restore(self._election.notes())

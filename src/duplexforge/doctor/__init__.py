@@ -55,7 +55,7 @@ def examine(store: str | None) -> list[Finding]:
     except DuplexforgeError as error:
         return [*findings, Finding("settings", False, str(error), "correct the named variables")]
     findings.append(Finding("settings", True, "all values make sense"))
-    findings += [_store(settings), *queues.of_settings(settings), _ffmpeg()]
+    findings += [_store(settings), *queues.of_settings(settings)]
     findings += _processing(settings[ProcessSettings])
     return [*findings, paths.scratch(settings[ProcessSettings].scratch_dir), _publishing(settings[UploadSettings])]
 
@@ -72,13 +72,6 @@ def _store(settings: Settings) -> Finding:
     except DuplexforgeError as error:
         return Finding("store", False, str(error), "set STORE_URL, or the endpoint, bucket and keys of your store")
     return Finding("store", True, f"{site.store.url}: create-if-absent holds, its clock can be read")
-
-
-def _ffmpeg() -> Finding:
-    from duplexforge.downloading.fetch import ffmpeg_path
-
-    path = ffmpeg_path()
-    return Finding("ffmpeg", path is not None, path or "none", "" if path else "pip install imageio-ffmpeg")
 
 
 def _processing(settings: ProcessSettings) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from duplexforge.doctor.finding import Finding
 from duplexforge.doctor.probe import Facts
 
 _ROLES = {
-    "download": ("yt_dlp", "av", "imageio_ffmpeg"),
+    "download": ("yt_dlp", "av", "requests"),
     "process": ("onnxruntime", "av", "soxr", "faster_whisper", "pocketsphinx"),
     "upload": ("pyarrow", "huggingface_hub"),
     "report": ("matplotlib", "jinja2"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -155,15 +154,3 @@ def _keep(original: BinaryIO, path: Path, watch: Watch) -> tuple[Path, str]:
             size += len(block)
             watch.seen(size)
     return path, digest.hexdigest()
-
-
-def ffmpeg_path() -> str | None:
-    """The system's ffmpeg, else the one that imageio-ffmpeg carries, else None. No download needs it."""
-    if found := shutil.which("ffmpeg"):
-        return found
-    try:
-        import imageio_ffmpeg
-
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError):
-        return None

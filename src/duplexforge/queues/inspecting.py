@@ -121,6 +121,10 @@ def _readable(body: bytes | None) -> Any:
         return body.decode("utf-8", "replace")[:4000]
 
 
+def prospect(queue: TaskQueue[Any], task_id: str) -> Requeued:
+    """What :meth:`~TaskQueue.requeue` would answer, without doing anything."""
+
+
 def requeue(store: Store, layout: Layout, stage: str, task_id: str, *, length: float) -> Requeued:
     """Let an open task that waits for its time be claimed now; see ``TaskQueue.requeue``.
 

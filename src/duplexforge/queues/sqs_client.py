@@ -210,7 +210,7 @@ class Channel:
     def _client(self) -> Any:
         try:
             session = _session()
-            from botocore.config import Config  # type: ignore[import-untyped]
+            from botocore.config import Config
         except ImportError as error:
             raise ConfigError("SQS needs boto3: pip install 'duplexforge[sqs]'") from error
         wanted = self._settings
@@ -244,7 +244,7 @@ _making = threading.Lock()
 @lru_cache
 def _session() -> Any:
     """One for the process: it keeps what boto3 must read from disk before it can make a client."""
-    import boto3  # type: ignore[import-untyped]
+    import boto3
 
     return boto3.session.Session()
 
@@ -256,7 +256,7 @@ def whole(seconds: float) -> int:
 
 @contextmanager
 def _translated(operation: str, url: str, tolerated: Sequence[str]) -> Iterator[list[Any]]:
-    from botocore import exceptions as failures  # type: ignore[import-untyped]
+    from botocore import exceptions as failures
 
     outcome: list[Any] = []
     try:

@@ -40,7 +40,7 @@ def autokick(settings: StatusSettings) -> Autokick:
         return _refused(int(error.status or 0), settings.lease_name, namespace)
     except Exception as error:  # noqa: BLE001 - whatever keeps us from the cluster (a kubeconfig may run programs), the rest is told
         return Autokick("unseen", f"the cluster cannot be asked ({type(error).__name__})")
-    return told(lease.metadata.annotations or {}, lease.spec, datetime.now(UTC))
+    return told((lease.metadata and lease.metadata.annotations) or {}, lease.spec, datetime.now(UTC))
 
 
 def _refused(status: int, name: str, namespace: str) -> Autokick:
@@ -92,13 +92,13 @@ def _configured() -> tuple[str, Any] | None:
 
     found = client.Configuration()
     try:
-        config.load_kube_config(client_configuration=found)
-        context = config.list_kube_config_contexts()[1]
+        config.load_kube_config(client_configuration=found)  # type: ignore[no-untyped-call]
+        context = config.list_kube_config_contexts()[1]  # type: ignore[no-untyped-call]
         return str(context["context"].get("namespace") or "default"), found
     except config.ConfigException:
         pass
     try:
-        config.load_incluster_config(client_configuration=found)
+        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
     except config.ConfigException:
         return None
     return (_OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else "") or "default", found

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from duplexforge.config import QueueSettings, Settings, StatusSettings
-from duplexforge.errors import InputError
+from duplexforge.errors import InputError, Preempted
 from duplexforge.layout import STAGES, Layout
 from duplexforge.objects import ObjectMeta
 from duplexforge.records import Ended, Manifest, Record, now, parse
@@ -41,9 +41,18 @@ class Collector:
         bodies = Reader(store, layout, Differences()).bodies
         self._leases = {stage: queues.Leases(store, layout, stage, length, bodies) for stage in STAGES}
         self._tally: Tally | None = None
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End the look under way, which raises Preempted: the first one of a large store may take minutes."""
+        self._stopping = True
+
+    def _beat(self) -> None:
+        if self._stopping:
+            raise Preempted("the look was not wanted any more")
 
     def look(self) -> Overview:
-        """What there is now. Raises StoreError."""
+        """What there is now. Raises StoreError, and Preempted when it was stopped."""
         began = time.monotonic()
         tally = self._opened()
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -76,7 +85,9 @@ class Collector:
             tally.saw(meta.key, meta.etag or str(meta.modified))
 
         for stage in STAGES:
-            stages[stage], held = queues.look(self._store, self._layout, stage, self._leases[stage], failed)
+            stages[stage], held = queues.look(
+                self._store, self._layout, stage, self._leases[stage], failed=failed, beat=self._beat
+            )
             leases += held
         tally.failed(lambda keys: self._read(Ended, keys))
         return stages, leases
@@ -87,6 +98,7 @@ class Collector:
 
     def _read(self, model: type[R], keys: Iterable[str]) -> Iterator[tuple[str, R | None]]:
         for key, body in Reader(self._store, self._layout, Differences()).bodies(keys):
+            self._beat()
             try:
                 yield key, parse(model, body, key)
             except InputError:

@@ -1,4 +1,4 @@
-"""What listings tell of the queues, a thousand tasks a request; only lease records are read, each once for as long as it stays."""
+"""What listings tell of the queues, a thousand tasks a request. Only lease records are read, each once."""
 
 from __future__ import annotations
 
@@ -51,16 +51,24 @@ class Leases:
 
 
 def look(
-    store: Store, layout: Layout, stage: str, leases: Leases, failed: Callable[[ObjectMeta], None]
+    store: Store,
+    layout: Layout,
+    stage: str,
+    leases: Leases,
+    *,
+    failed: Callable[[ObjectMeta], None],
+    beat: Callable[[], None],
 ) -> tuple[StageNow, list[LeaseNow]]:
     """One queue now, and its leases that no outcome has ended; ``failed`` is called with the record of each failed task.
 
+    ``beat`` is called for each task, and may raise to end the look.
     Todos are listed before the ends: a task that ends meanwhile is seen twice rather than not at all.
     """
     last, now = leases.last(), store.now()
     counts: Counter[str] = Counter()
     held, oldest = [], _Oldest(now)
     for task, states in _by_task(store, layout, stage):
+        beat()
         if end := next((name for name in ("completed", "failed") if name in states), None):
             counts[end] += 1
             oldest.see(end, states[end].modified)

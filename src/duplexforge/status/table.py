@@ -45,7 +45,7 @@ def render(snapshot: Snapshot) -> RenderableType:
     return Group(*parts[:1], *(Padding(part, (0, 0, 1, 0)) for part in parts[1:]), _verdict(snapshot))
 
 
-def _table(title: str, *columns: str) -> Table:
+def ruled(title: str, *columns: str) -> Table:
     """A table with a left-aligned title; columns whose name begins with ``>`` hold numbers and are aligned right."""
     table = Table(
         box=_RULES,
@@ -63,7 +63,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _inputs(snapshot: Snapshot) -> Table:
-    table = _table("Episodes", "outcome", ">episodes", ">hours", ">length unknown")
+    table = ruled("Episodes", "outcome", ">episodes", ">hours", ">length unknown")
     for one in snapshot.classes:
         table.add_row(
             Text(label(one.name), style=_STYLES.get(one.name, "")),
@@ -78,7 +78,7 @@ def _inputs(snapshot: Snapshot) -> Table:
 
 
 def _hours(snapshot: Snapshot) -> Table:
-    table = _table("Hours", "where they went", ">hours", ">share")
+    table = ruled("Hours", "where they went", ">hours", ">share")
     for name, value in snapshot.hours.parts.items():
         if value:
             style = _STYLES.get(name, "")
@@ -89,7 +89,7 @@ def _hours(snapshot: Snapshot) -> Table:
 
 
 def _failures(snapshot: Snapshot) -> Table:
-    table = _table("Failures", "stage", "reason", ">tasks", "for example")
+    table = ruled("Failures", "stage", "reason", ">tasks", "for example")
     for one in snapshot.failures:
         example = Text(overflow="fold")
         if one.examples:
@@ -100,7 +100,7 @@ def _failures(snapshot: Snapshot) -> Table:
 
 def _speech(snapshot: Snapshot) -> RenderableType:
     """Segments, speakers, languages, flags, and which engine wrote the text, as label and value."""
-    table = _table("Speech", "", "")
+    table = ruled("Speech", "", "")
     table.show_header = False
     table.add_row("segments", f"{snapshot.segments:,}, of which {snapshot.flagged:,} flagged")
     table.add_row("speakers", f"{snapshot.speakers:,} (counted in each episode)")
@@ -119,7 +119,7 @@ def _speech(snapshot: Snapshot) -> RenderableType:
 
 def _stages(snapshot: Snapshot) -> RenderableType:
     whole, audio = sum(snapshot.stage_seconds.values()), snapshot.processed_hours * 3600
-    table = _table("Computing time", "stage", ">seconds", ">share", ">real-time factor")
+    table = ruled("Computing time", "stage", ">seconds", ">share", ">real-time factor")
     for stage, seconds in snapshot.stage_seconds.items():
         table.add_row(
             Text(plain(stage)), f"{seconds:,.1f}", share(seconds, whole), f"{seconds / audio:.4f}" if audio > 0 else ""
@@ -131,7 +131,7 @@ def _stages(snapshot: Snapshot) -> RenderableType:
 
 
 def _published(snapshot: Snapshot) -> RenderableType:
-    table = _table("Data set", "target", ">episodes", ">samples", ">shards", ">size")
+    table = ruled("Data set", "target", ">episodes", ">samples", ">shards", ">size")
     for one in snapshot.published:
         target = Text(plain(one.target), overflow="fold")
         if one.commit:
@@ -143,7 +143,7 @@ def _published(snapshot: Snapshot) -> RenderableType:
 
 
 def _queues(snapshot: Snapshot) -> Table:
-    table = _table("Queues", "stage", ">waiting", ">running", ">completed", ">failed")
+    table = ruled("Queues", "stage", ">waiting", ">running", ">completed", ">failed")
     for stage, stats in snapshot.queues.items():
         failed = Text(f"{stats.failed:,}", style="red" if stats.failed else "")
         table.add_row(stage, f"{stats.waiting:,}", f"{stats.running:,}", f"{stats.completed:,}", failed)
@@ -154,7 +154,7 @@ def _verdict(snapshot: Snapshot) -> RenderableType:
     if snapshot.accounted:
         hours = clock(snapshot.hours.source)
         return Text(f"Everything is accounted for: {plural(snapshot.inputs, 'episode')}, {hours} hours.")
-    table = _table("Not accounted for", ">", "what", "for example")
+    table = ruled("Not accounted for", ">", "what", "for example")
     table.title_style = "bold red"
     for one in snapshot.differences:
         table.add_row(

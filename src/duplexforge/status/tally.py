@@ -60,19 +60,20 @@ class Tally:
             self._file.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM listed)")  # noqa: S608
         wanted = (
             "SELECT key FROM listed WHERE key > ? AND key NOT IN (SELECT key FROM episodes) AND key NOT IN "
-            f"(SELECT key FROM absent WHERE looked + min((looked - since) / 4, {_REST}) > ?) ORDER BY key LIMIT {_CHUNK}"
+            "(SELECT key FROM absent WHERE looked + min((looked - since) / 4, ?) > ?) ORDER BY key LIMIT ?"
         )
-        for page in self._pages(wanted, now):
-            found = {key: manifest for key, manifest in read(page)}
+        for page in self._pages(wanted, _REST, now, _CHUNK):
+            # Rows at once: a thousand manifests with all their files would be much memory.
+            rows = {key: _episode(key, manifest) if manifest else None for key, manifest in read(page)}
             self._file.executemany(
                 "INSERT INTO absent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET looked = excluded.looked, "
                 "damaged = excluded.damaged",
-                ((key, now, now, key in found) for key in page if found.get(key) is None),
+                ((key, now, now, key in rows) for key in page if rows.get(key) is None),
             )
-            rows = [_episode(key, manifest) for key, manifest in found.items() if manifest is not None]
-            self._file.executemany("DELETE FROM absent WHERE key = ?", ((row[0],) for row in rows))
-            self._add("episodes", rows)
-            self.unsaved += len(rows)
+            found = [row for row in rows.values() if row is not None]
+            self._file.executemany("DELETE FROM absent WHERE key = ?", ((row[0],) for row in found))
+            self._add("episodes", found)
+            self.unsaved += len(found)
         self._file.execute("DELETE FROM listed")
 
     def saw(self, key: str, tag: str) -> None:
@@ -85,8 +86,8 @@ class Tally:
             "DELETE FROM failures WHERE NOT EXISTS "
             "(SELECT 1 FROM listed WHERE listed.key = failures.key AND listed.tag = failures.tag)"
         )
-        wanted = f"SELECT key FROM listed WHERE key > ? AND key NOT IN (SELECT key FROM failures) ORDER BY key LIMIT {_CHUNK}"
-        for page in self._pages(wanted):
+        wanted = "SELECT key FROM listed WHERE key > ? AND key NOT IN (SELECT key FROM failures) ORDER BY key LIMIT ?"
+        for page in self._pages(wanted, _CHUNK):
             rows = [_failure(key, self._tag(key), record) for key, record in read(page)]
             self._add("failures", rows)
             self.unsaved += len(rows)

@@ -38,6 +38,20 @@ def clock(hours: float) -> str:
     return f"{sign}{seconds // 3600:,}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
+def span(seconds: float | None) -> str:
+    """A span of time in its two largest units: ``45 s``, ``3 min 20 s``, ``5 h 2 min``, ``12 d 3 h``; empty for None."""
+    if seconds is None:
+        return ""
+    left = max(0, round(seconds))
+    if left < 60:
+        return f"{left} s"
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next(number for number, (_, size) in enumerate(units) if left >= size)
+    (name, size), (rest_name, rest_size) = units[first], units[first + 1]
+    rest = left % size // rest_size
+    return f"{left // size:,} {name}" + (f" {rest} {rest_name}" if rest else "")
+
+
 def share(part: float, whole: float) -> str:
     """``part`` of ``whole`` in percent; empty when there is no whole."""
     return f"{part / whole:.1%}" if whole > 0 else ""

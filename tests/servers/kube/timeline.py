@@ -32,7 +32,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Moment:
-    """The cluster from ``at`` until the next moment. ``curable``: guests that wait for what our pods hold."""
+    """The cluster from ``at`` until the next moment.
+
+    ``curable``: guests that wait for what our pods hold. ``free``: GPUs that nobody holds, on nodes that ours may use.
+    """
 
     at: float
     ours: tuple[Seen, ...]
@@ -136,12 +139,15 @@ class Timeline:
 
     # -- the invariants --------------------------------------------------------------------------------------------
 
-    def breaches(self, *, yields_in: float, settles_in: float, probe_in: float | None = None) -> list[str]:
+    def breaches(
+        self, *, yields_in: float, settles_in: float, probe_in: float | None = None, idle_in: float | None = None
+    ) -> list[str]:
         """Where an invariant does not hold, in words.
 
         1. No guest waits longer than ``yields_in`` seconds for what our pods hold: reaction, and the victims' stop time.
-        2. While none does, at most one of ours waits (after ``settles_in`` seconds in which that may be mended), and,
-           where a probe is on, one does after ``probe_in`` seconds.
+        2. While none does, at most one of ours waits (after ``settles_in`` seconds in which that may be mended). Where a
+           probe is on, one does after ``probe_in`` seconds without a free GPU, and after ``idle_in`` seconds none is free:
+           until then they may be kept for the guests that come and go.
         """
         found = []
         for name, start, span in self._stretches(lambda moment: moment.curable):
@@ -153,10 +159,13 @@ class Timeline:
             for _, start, span in crowd if span > settles_in
         ]  # fmt: skip
         if probe_in is not None:
-            bare = self._stretches(lambda moment: ["ours"] if not moment.curable and not moment.waiting else [])
+            bare = self._stretches(lambda m: ["ours"] if not (m.curable or m.waiting or m.free) else [])
             found += [
                 f"no probe for {span:.1f} s from {start:.1f} s on" for _, start, span in bare if span > probe_in
             ]
+        if idle_in is not None:
+            idle = self._stretches(lambda m: ["free"] if m.free and not m.curable else [])
+            found += [f"GPUs idle for {span:.1f} s from {start:.1f} s on" for _, start, span in idle if span > idle_in]
         return found
 
     def needless(self, allowed: float = 0.0) -> list[str]:
@@ -190,8 +199,11 @@ def seen(at: float, objects: Objects, ours: Mapping[str, str] = OURS) -> Moment:
         for one in objects.listed(DEPLOYMENTS)
         if rules.selects({"matchLabels": ours}, one["metadata"].get("labels", {}))
     )
-    held = sum(rules.gpus(pod) for pod in pods if pod["spec"].get("nodeName") and not rules.finished(pod))
-    total = sum(int(node["status"].get("allocatable", {}).get(rules.GPU, 0)) for node in nodes)
+    # A node that ours may never use is not idle for them.
+    usable = [node for node in nodes if not (mine and rules.obstacle(mine[0], node))]
+    names = {node["metadata"]["name"] for node in usable}
+    held = sum(rules.gpus(pod) for pod in pods if pod["spec"].get("nodeName") in names and not rules.finished(pod))
+    total = sum(int(node["status"].get("allocatable", {}).get(rules.GPU, 0)) for node in usable)
     return Moment(
         round(at, 6), tuple(map(_seen, mine)), tuple(map(_seen, guests)), curable(nodes, mine, guests), replicas,
         total - held,

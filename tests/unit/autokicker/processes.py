@@ -84,7 +84,9 @@ def replicas(server: KubeServer) -> int:
     return int(deployment(server)["spec"]["replicas"])
 
 
-def call(server: KubeServer, method: str, path: str, body: Any = None, kind: str = "application/merge-patch+json") -> Any:
+def call(
+    server: KubeServer, method: str, path: str, body: Any = None, kind: str = "application/merge-patch+json"
+) -> Any:
     """One request by another person, through the official client."""
     import json
 

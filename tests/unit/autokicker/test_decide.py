@@ -61,12 +61,13 @@ def test_the_table(name: str) -> None:
     assert action.reason
 
 
+UNBOUND = "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims."
 IGNORED = {
     "no gpu": (guest("g", 0), "asks for no nvidia.com/gpu"),
     "gated": (guest("g", 1, unschedulable=False), "has not found it unschedulable"),
     "nominated": (guest("g", 1, nominated="a"), "is being served already"),
     "devices by claim": (guest("g", 1, unknown="it claims devices by resource claims"), "we cannot tell"),
-    "volume": (guest("g", 1, message="0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims."), "does not wait for"),
+    "volume": (guest("g", 1, message=UNBOUND), "does not wait for"),
     "half a gang": (guest("g", 1, gang="x", gang_size=2), "its gang has 1 of 2 pods"),
 }  # fmt: skip
 BEYOND = {
@@ -139,7 +140,7 @@ def test_it_escalates_step_by_step_to_all_of_ours_and_then_gives_up() -> None:
     stopped = [len(action.victims) for action in actions if action.victims]
     assert stopped == [2, 2, 12], "one node, the other, everything"
     assert "g" in memory.abandoned
-    assert actions[-1].word == "grow"
+    assert "grow" in [action.word for action in actions[-60:]], "and the factory goes on"
     assert "all of ours were gone" in actions[-1].verdicts[0].why
 
 
@@ -179,7 +180,11 @@ def test_without_a_view_a_guest_gets_time_and_then_more() -> None:
 def test_rules_that_always_hold(
     left: int, right: int, pending: int, guests: list[int], baseline: int, most: int, policy: str, visible: bool
 ) -> None:
-    mine = (*many(left, "a"), *many(right, "b", left), *(replace(PROBE, uid=f"p{n}", name=f"p{n}") for n in range(pending)))
+    mine = (
+        *many(left, "a"),
+        *many(right, "b", left),
+        *(replace(PROBE, uid=f"p{n}", name=f"p{n}") for n in range(pending)),
+    )
     view = seen(mine, [guest(f"g{number}", gpus) for number, gpus in enumerate(guests)])
     view = view if visible else replace(view, nodes=None, complete=False)
     config = wanted(policy=policy, baseline=baseline, max_replicas=most)
@@ -197,7 +202,9 @@ def test_rules_that_always_hold(
     if policy == "just-enough":
         assert action.replicas >= min(baseline, view.target.replicas)
     again = replace(view, target=replace(view.target, replicas=action.replicas))
-    assert decide(again, memory, config)[0].replicas == action.replicas, "it does not change its mind while nothing changes"
+    assert decide(again, memory, config)[0].replicas == action.replicas, (
+        "it does not change its mind while nothing changes"
+    )
 
 
 def test_it_does_not_grow_on_nodes_that_ours_may_not_use() -> None:

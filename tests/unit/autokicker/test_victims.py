@@ -32,7 +32,9 @@ def test_the_set_is_the_smallest_and_of_those_the_cheapest(mine: list[tuple[str,
     own = [pod for pod in own if sum(1 for one in own if one.node == pod.node and one.name < pod.name) < 4]
     view = seen(own, [guest("g", wanted)], [node("a", 4), node("b", 4)])
     found = plan([group(guest("g", wanted))], view)
-    sets = [s for size in range(len(own) + 1) for s in combinations(own, size) if fits_without(view, s, guest("g", wanted))]
+    sets = [
+        s for size in range(len(own) + 1) for s in combinations(own, size) if fits_without(view, s, guest("g", wanted))
+    ]
     if not sets:
         assert found.hopeless
         assert not found.victims

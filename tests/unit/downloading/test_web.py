@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from duplexforge.config import DownloadSettings
-from duplexforge.downloading.fetch import Ways, fetch_item, ffmpeg_path
+from duplexforge.downloading.fetch import Ways, fetch_item
 from duplexforge.downloading.guard import Guard
 from duplexforge.downloading.identity import source_word
 from duplexforge.downloading.item import Item
@@ -265,12 +265,6 @@ def test_what_is_no_finished_recording_is_refused_before_its_download(info: dict
     with pytest.raises(InputError) as caught:
         _refuse(info, Watch(10**9, shortest=10, longest=100))
     assert caught.value.reason == reason
-
-
-def test_an_ffmpeg_is_there_for_yt_dlp() -> None:
-    path = ffmpeg_path()
-    assert path is not None
-    assert Path(path).is_file()
 
 
 def test_an_answer_is_closed_after_its_block(site: Site) -> None:
