@@ -1,8 +1,7 @@
-"""``duplexforge queue``: look into the queues and put failed tasks back."""
+"""``duplexforge queue``: look into the queues and put tasks back. No command touches a lease that a worker holds."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +22,7 @@ _LEFT = {
     "unknown": "there is no such task",
 }
 
-queue_app = typer.Typer(help="Look into the queues and put failed tasks back.", no_args_is_help=True)
+queue_app = typer.Typer(help="Look into the queues and put tasks back.", no_args_is_help=True)
 
 
 @queue_app.command("stats")
@@ -52,7 +51,8 @@ def queue_dead(
     found = (one for one in _queue(stage, store).dead() if reason is None or one.reason == reason)
     records = [record.model_dump(exclude_none=True) for record in islice(found, limit)]
     lines = [
-        f"{r['id']}  {r.get('reason', 'unknown')}  after {r['failures']}: {_line(r.get('message', ''))}" for r in records
+        f"{r['id']}  {r.get('reason', 'unknown')}  after {r['failures']}: {_line(r.get('message', ''))}"
+        for r in records
     ]
     show(json, records, "\n".join(lines) or f"no failed task in {stage}{f' for {reason}' if reason else ''}")
 
@@ -60,12 +60,7 @@ def queue_dead(
 @queue_app.command("inspect")
 def queue_inspect(stage: str, task_id: _Id, store: Store = None, json: Json = False) -> None:
     """Show all that is known of one task of STAGE: its body, its attempts with owner and age, how it ended."""
-    from duplexforge.config import QueueSettings
-    from duplexforge.queues.inspecting import inspect
-
-    site, (name,) = _site(stage, store), _names([task_id])
-    length = site.settings[QueueSettings].lease_seconds
-    found = inspect(site.store, site.layout, stage, name, length=length)
+    found = _look(_site(stage, store), stage, *_names([task_id]))
     show(json, found.to_json(), "\n".join(_inspected(found)))
     if found.state == "unknown":
         raise typer.Exit(InputError.exit_code)
@@ -77,11 +72,9 @@ def queue_requeue(stage: str, ids: _Ids, store: Store = None, dry_run: DryRun = 
 
     A task that a worker holds is left to it. Failed tasks are for `queue revive`.
     """
-    from duplexforge.queues.inspecting import prospect
-
-    queue = _queue(stage, store)
-    ask = partial(prospect, queue) if dry_run else queue.requeue
-    told = {name: ask(name) for name in _names(ids)}
+    site = _site(stage, store)
+    queue = site.queue(stage)
+    told = {name: _look(site, stage, name).prospect if dry_run else queue.requeue(name) for name in _names(ids)}
     words = {"claimable": "would be claimable" if dry_run else "claimable now", **_LEFT}
     print("\n".join(f"{name}  {words[done]}" for name, done in told.items()))
     if {"ended", "unknown"} & set(told.values()):
@@ -140,6 +133,13 @@ def _site(stage: str, store: str | None) -> Site:
 
 def _queue(stage: str, store: str | None) -> TaskQueue[Any]:
     return _site(stage, store).queue(stage)
+
+
+def _look(site: Site, stage: str, name: str) -> Inspection:
+    from duplexforge.config import QueueSettings
+    from duplexforge.queues.inspecting import inspect
+
+    return inspect(site.store, site.layout, stage, name, length=site.settings[QueueSettings].lease_seconds)
 
 
 def _names(ids: list[str]) -> list[str]:

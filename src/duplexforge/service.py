@@ -105,7 +105,8 @@ def autokicker(settings: Settings, *, dry_run: bool = False) -> Autokicker:
         site = roles.open_site(settings, probe=False)
         queue, work = site.queue(stage), Work(site.store, site.layout, stage)
         workload = Workload(lambda: queue.stats().open, work.by_pod)
-    return Autokicker(Cluster(wanted.cluster_timeout), wanted, workload=workload, dry_run=dry_run)
+    cluster = Cluster(wanted.cluster_timeout, wanted.kubeconfig)
+    return Autokicker(cluster, wanted, workload=workload, dry_run=dry_run)
 
 
 def keep_autokicking(kicker: Autokicker, wanted: AutokickSettings, *, health_port: int | None) -> None:

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tests.cluster.remote import RemoteCluster
 from tests.cluster.scenario import LOAD, Scenario
 from tests.servers.kube.client import KubeServer
 from tests.servers.kube.kinds import Object
+from tests.servers.kube.rules import GPU, gpus
 from tests.servers.kube.timeline import Timeline
 
 HANG_GUARD = 60.0
@@ -108,7 +111,9 @@ def queued(folder: Path, tasks: int) -> dict[str, float | str]:
 
     url = f"file://{folder / 'store'}"
     site = roles.open_site(config.load("autokick", store_url=url))
-    bodies = [ProcessTask(id=f"task-{n}", episode_id=f"task-{n}", audio_key=f"raw_audio/en/a/{n}.mp3") for n in range(tasks)]
+    bodies = [
+        ProcessTask(id=f"task-{n}", episode_id=f"task-{n}", audio_key=f"raw_audio/en/a/{n}.mp3") for n in range(tasks)
+    ]
     site.queue("processing").put_many(bodies)
     return {"STORE_URL": url, "QUEUE_SECONDS": 1.0}
 
@@ -126,8 +131,42 @@ def run(scenario: Scenario, folder: Path, *, pace: float) -> tuple[Timeline, str
             server.control(plan=[_plan(step.at, step.verb, step.thing) for step in paced.steps])
             time.sleep(paced.length)
             timeline = server.timeline().after(start)
+            # The end belongs to every scenario: SIGTERM, the Lease given back, exit code 0.
             assert kicker.stop() == 0, kicker.words
         return timeline, kicker.words
+
+
+def run_remote(
+    scenario: Scenario, folder: Path, kubeconfig: Path, *, pace: float, kickers: int = 1
+) -> tuple[Timeline, str]:
+    """The same on a control plane that runs already; with more than one autokicker one leads and the others stand by."""
+    from kubernetes import config
+
+    paced = scenario.paced(pace)
+    settings = paced.all_settings() | (queued(folder, paced.open_tasks) if paced.open_tasks is not None else {})
+    with RemoteCluster(config.new_client_from_config(str(kubeconfig))) as cluster, ExitStack() as stack:
+        cluster.create(*paced.nodes, *paced.more, paced.ours)
+        nodes = sum(int(one["status"]["allocatable"].get(GPU, 0)) for one in paced.nodes)
+        held = min(
+            int(paced.ours["spec"]["replicas"]), nodes - sum(gpus(one) for one in paced.more if one["kind"] == "Pod")
+        )
+        wait_until(lambda: _ready(cluster) >= held, f"{held} of ours are ready")
+        cluster.note_lost(paced.lost)
+        started = [
+            stack.enter_context(Autokicker(folder, kubeconfig, settings, name=f"kicker-{n}")) for n in range(kickers)
+        ]
+        wait_until(lambda: cluster.leader() or started[0].process.poll() is not None, "a leader")
+        start = cluster.now
+        cluster.follow(paced.steps, paced.length)
+        timeline = cluster.timeline.after(start)
+        codes, words = [kicker.stop() for kicker in started], "".join(kicker.words for kicker in started)
+        assert codes == [0] * kickers, words
+        return timeline, words
+
+
+def _ready(cluster: RemoteCluster) -> int:
+    moments = cluster.timeline.moments
+    return sum(pod.ready for pod in moments[-1].ours) if moments else 0
 
 
 def _plan(after: float, verb: str, thing: Object) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.cluster.scenario import LOAD, STOP, Scenario, Step, comes, ours, steps
+from tests.cluster.scenario import STOP, Scenario, Step, comes, ours, steps
 from tests.servers.kube.kinds import Object
-from tests.servers.kube.objects import NAMESPACE, container, deployment, guest, node, pod_group
+from tests.servers.kube.objects import NAMESPACE, deployment, guest, node, pod_group
 
 RUN = {"run": 10.0, "stop": 0.0}
 
@@ -76,7 +76,13 @@ SHORT = (
 
 def _nobody(name: str, story: str, thing: Object, **changes: object) -> Scenario:
     """A guest for whom nobody has to stop."""
-    given: dict[str, object] = {"kills": (0, 0), "steps": comes(2, thing), "never": ("guest",), "busy": 16, "length": 30}
+    given: dict[str, object] = {
+        "kills": (0, 0),
+        "steps": comes(2, thing),
+        "never": ("guest",),
+        "busy": 16,
+        "length": 30,
+    }
     return Scenario(name, story, **{**given, **changes})  # type: ignore[arg-type]
 
 

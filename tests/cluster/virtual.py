@@ -18,7 +18,7 @@ from duplexforge.config import AutokickSettings
 from tests.cluster.scenario import LOAD, Scenario, Step
 from tests.servers.kube import rules
 from tests.servers.kube.deployments import DELETION_COST
-from tests.servers.kube.kinds import DEPLOYMENTS, NODES, PODS, Object, key_of, kind_of
+from tests.servers.kube.kinds import DEPLOYMENTS, NODES, POD_GROUPS, PODS, Object, key_of, kind_of
 from tests.servers.kube.model import Cluster
 from tests.servers.kube.patches import patched
 from tests.servers.kube.timeline import Timeline
@@ -57,8 +57,10 @@ class Kicker:
         pods = [parse.pod(found, names) for found in self._cluster.pods() if not rules.finished(found)]
         nodes = [parse.node(found) for found in store.listed(NODES)]
         mine = observe.ours(store.get(DEPLOYMENTS, self._key))
-        now = self._cluster.clock()
-        return observe.observe(mine, pods, nodes, self._config, now=now, open_tasks=self.open_tasks)
+        return observe.observe(
+            mine, pods, nodes, self._config, now=self._cluster.clock(), open_tasks=self.open_tasks,
+            gangs=[parse.gang(found) for found in store.listed(POD_GROUPS)],
+        )  # fmt: skip
 
     def _act(self, action: Action) -> None:
         store = self._cluster.store
@@ -121,6 +123,7 @@ def run(scenario: Scenario) -> tuple[Timeline, Kicker]:
     cluster = prepared(scenario)
     kicker = Kicker(cluster, configured(scenario.all_settings()), scenario.open_tasks)
     end = cluster.now + scenario.length
+    # Time jumps to whatever comes next: a change in the cluster, or the moment from which time alone changes a decision.
     while cluster.now < end:
         wait = max(kicker.look(), 0.001)
         cluster.advance(min(end, cluster.now + wait, max(cluster.next_at, cluster.now)))

@@ -14,10 +14,10 @@ from obstore.store import MemoryStore
 
 from duplexforge.config import QueueSettings
 from duplexforge.errors import InputError, LeaseLost, RetryLater
-from duplexforge.layout import Layout
+from duplexforge.layout import Layout, name_of
 from duplexforge.queues.lease import PrefixLease
 from duplexforge.queues.prefix import PrefixQueue
-from duplexforge.records import Ended, ProcessTask
+from duplexforge.records import Ended, Lease, ProcessTask, parse
 from duplexforge.storage import ObjectMeta, Page, Store
 
 LEASE = 10.0
@@ -199,11 +199,33 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def revive(self, name: str) -> None:
         one = self.model.get(name)
-        failed = one is not None and one.state == "failed"
+        failed = one is not None and one.state == "failed" and not self._is_held(name)
         assert self.queues[1].revive(name) is failed
         if failed:
             assert one
             self.model[name] = Model(life=one.life + 1)
+
+    @rule(name=st.sampled_from(NAMES))
+    def requeue(self, name: str) -> None:
+        """No task's attempts, failures or lease change by it: what the other rules expect stays true."""
+        one = self.model.get(name)
+        if one is None:
+            expected = "unknown"
+        elif one.state != "open":
+            expected = "ended"
+        else:
+            expected = "held" if one.renewed is not None and not self._expired(one) else "claimable"
+        assert self.queues[0].requeue(name) == expected
+
+    def _is_held(self, name: str) -> bool:
+        """Whether the last lease of a task is live, as when a zombie failed what a later attempt works on."""
+        leases = [meta for meta in self.store.list(Layout().queue_prefix("processing", "in_progress"))
+                  if name_of(meta.key).rpartition(".")[0] == name]  # fmt: skip
+        if not leases:
+            return False
+        last = max(leases, key=lambda meta: int(name_of(meta.key).rpartition(".")[2]))
+        record = parse(Lease, self.store.get(last.key), last.key)
+        return record.outcome is None and self.store.clock - last.modified <= record.length
 
     @rule(worker=st.integers(0, 1))
     def sweep(self, worker: int) -> None:

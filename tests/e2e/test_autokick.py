@@ -10,6 +10,7 @@ import pytest
 from tests.cluster import process, virtual
 from tests.cluster.scenario import Scenario
 from tests.cluster.scenarios import BY_NAME, SCENARIOS
+from tests.servers.kube.client import KubeServer
 
 # How much faster than their story the processes go, and what a loaded machine of two cores may take to notice.
 _PACE, _SLACK = 0.25, 1.5
@@ -49,3 +50,13 @@ def test_the_process_in_real_time(name: str, in_real_time: dict[str, tuple[list[
     """The same scenarios through HTTP, watches and the official client."""
     problems, words = in_real_time[name]
     assert problems == [], (BY_NAME[name].story, words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["4-gpus", "gang-that-fits", "least-lost-work"])
+def test_on_a_control_plane_with_nobody_behind_it(name: str, tmp_path: Path) -> None:
+    """What ``make test-cluster`` does, on the stand-in as envtest would start it; two autokickers, of which one leads."""
+    with KubeServer(bare=True) as server:
+        kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
+        timeline, words = process.run_remote(BY_NAME[name], tmp_path, kubeconfig, pace=_PACE, kickers=2)
+    assert BY_NAME[name].paced(_PACE).problems(timeline, slack=_SLACK) == [], words

@@ -1,8 +1,7 @@
-"""What goes wrong around an autokicker: API errors, watches that break, rivals, its own death (faults 42 to 47)."""
+"""What goes wrong around an autokicker: API errors, watches that break, rights that lack (faults 42, 43, 45)."""
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,67 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.process import Autokicker, leader, wait_until
-from tests.cluster.scenario import ours
-from tests.servers.kube.client import KubeServer
-from tests.servers.kube.kinds import Object
-from tests.servers.kube.objects import NAMESPACE, deployment, guest, node
+from tests.cluster.place import Place
+from tests.cluster.process import leader, wait_until
+from tests.servers.kube.objects import NAMESPACE, guest
 from tests.servers.kube.server import TOKEN
-from tests.servers.kube.timeline import Moment
-
-_SETTINGS: dict[str, float | str] = {
-    "INTERVAL": 1, "QUIET_SECONDS": 3, "ESCALATION_SECONDS": 2, "LEADER_SECONDS": 1.5, "GROWTH_STEP": 4,
-    "CLUSTER_TIMEOUT": 1,
-}  # fmt: skip
-_OUR_NODES = (node("node-a"), node("node-b"))
-_QUICK = {"load": 0.05, "stop": 0.2}
-
-
-class Place:
-    """A cluster that is full of ours, and the autokickers that look after it."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.server = stack.enter_context(KubeServer())
-        self._folder, self._stack = folder, stack
-        self._kubeconfig = self.server.kubeconfig(folder / "kubeconfig")
-        self.server.create(*_OUR_NODES, deployment(replicas=17, sim=_QUICK))
-        time.sleep(0.3)
-
-    def kicker(self, name: str = "kicker", *arguments: str, **settings: float | str) -> Autokicker:
-        """An autokicker that has started; nobody waits for it to lead."""
-        made = Autokicker(self._folder, self._kubeconfig, {**_SETTINGS, **settings}, arguments, name)
-        return self._stack.enter_context(made)
-
-    def leads(self) -> str:
-        """Wait for a leader; its name."""
-        wait_until(lambda: leader(self.server), "a leader")
-        wait_until(lambda: self.server.control("watches") >= 3, "watches")
-        time.sleep(0.3)
-        return leader(self.server)
-
-    def now(self) -> Moment:
-        """The cluster now."""
-        return self.server.timeline().moments[-1]
-
-    def comes(self, name: str, **changes: Any) -> None:
-        """A guest comes."""
-        self.server.create(guest(name, **{"sim": {"stop": 0.1}, **changes}))
-
-    def served(self, name: str) -> None:
-        """Wait until a guest has its node."""
-        wait_until(lambda: self.server.timeline().ran(name) is not None, f"{name} runs")
-
-    def kills(self) -> int:
-        """How many of ours were told to stop so far."""
-        return len(self.server.timeline().kills())
-
-    def events(self, reason: str) -> list[Object]:
-        """The Events with a reason."""
-        return [one for one in self.server.control("events") if one["reason"] == reason]
-
-    def writes(self) -> list[dict[str, Any]]:
-        """The requests that changed the scale."""
-        return [one for one in self.server.requests() if one["method"] != "GET" and "/scale" in one["target"]]
 
 
 @pytest.fixture
@@ -92,35 +34,6 @@ def test_410_and_broken_watches_are_listed_again(place: Place) -> None:
     place.comes("second")
     place.served("second")
     assert place.kills() == 2, kicker.words
-
-
-def test_two_autokickers_one_leads(place: Place) -> None:
-    """Fault 44: one writes; when it is killed the other one leads, and nobody is stopped twice."""
-    one = place.kicker("one")
-    holder = place.leads()
-    other = place.kicker("other")
-    wait_until(lambda: "leads" in other.words, "the other one stands by")
-    place.comes("first", gpus=2)
-    place.served("first")
-    assert leader(place.server) == holder
-    one.kill()
-    place.comes("second")
-    place.served("second")
-    assert leader(place.server) not in ("", holder)
-    assert place.kills() == 3, other.words
-    assert other.stop() == 0
-
-
-@pytest.mark.slow
-def test_a_leader_that_is_told_to_stop_hands_over_at_once(place: Place) -> None:
-    """SIGTERM gives the Lease back: no waiting for it to expire. The scale stays as it is."""
-    one = place.kicker("one", LEADER_SECONDS=300)
-    holder = place.leads()
-    place.kicker("other", LEADER_SECONDS=300)
-    before = place.now().replicas
-    assert one.stop() == 0
-    wait_until(lambda: leader(place.server) not in ("", holder), "the other one leads")
-    assert place.now().replicas == before
 
 
 @pytest.mark.slow
@@ -211,65 +124,6 @@ def test_its_own_death_in_the_middle_of_a_yield(place: Place) -> None:
     assert place.kills() == 4, two.words
 
 
-def test_beside_an_hpa_it_stays_passive(place: Place) -> None:
-    """Fault 47: two that set replicas would fight; it says so and writes nothing."""
-    place.server.create({
-        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "depth", "namespace": NAMESPACE},
-        "spec": {"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "emiliapipe"}},
-    })  # fmt: skip
-    kicker = place.kicker()
-    place.comes("guest")
-    wait_until(lambda: place.events("Conflict"), "an Event")
-    time.sleep(1)
-    assert place.writes() == [], kicker.words
-    told = place.events("Conflict")[0]
-    assert told["type"] == "Warning"
-    assert "depth" in told["message"]
-
-
-@pytest.mark.slow
-def test_a_scaled_object_is_paused(place: Place) -> None:
-    """One writer of replicas: KEDA's own annotation; one that aims at another Deployment is left alone."""
-    for name, target in (("ours", "emiliapipe"), ("theirs", "web")):
-        place.server.create({
-            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {"scaleTargetRef": {"name": target}, "triggers": []},
-        })  # fmt: skip
-    place.kicker()
-    place.leads()
-
-    def paused() -> dict[str, Any]:
-        found = place.server.control("scaled_objects")
-        return {one["metadata"]["name"]: one["metadata"].get("annotations", {}) for one in found}
-
-    wait_until(lambda: paused()["ours"], "the pause")
-    assert paused() == {"ours": {"autoscaling.keda.sh/paused": "true"}, "theirs": {}}
-
-
-def _edited(**changes: Any) -> dict[str, Any]:
-    thing = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "emiliapipe", "namespace": NAMESPACE}}
-    thing["metadata"] |= changes.pop("metadata", {})  # type: ignore[operator]
-    return {"after": 0.0, "patch": {**thing, **changes}}
-
-
-@pytest.mark.slow
-def test_a_persons_bounds_are_kept_and_an_edit_is_reported(place: Place) -> None:
-    """Fault 47: annotations bound it; a bare edit of the replicas is reported, and grown out of again."""
-    kicker = place.kicker()
-    place.leads()
-    place.comes("guest")
-    place.served("guest")
-    wait_until(lambda: place.now().replicas >= 16, "growth after the quiet time")
-    place.server.control(plan=[_edited(spec={"replicas": 5})])
-    wait_until(lambda: place.events("ReplicasChanged"), "an Event")
-    notes = {"duplexforge.io/autokick-max": "6"}
-    place.server.control(plan=[_edited(metadata={"annotations": notes})])
-    wait_until(lambda: len(place.now().placed) == place.now().replicas == 6, "the bound")
-    time.sleep(1.5)
-    assert place.now().replicas == 6, kicker.words
-
-
 def _rules(*more: dict[str, Any]) -> list[dict[str, Any]]:
     """A Role in our namespace: what the README's namespaced variant grants."""
     wanted = [
@@ -345,9 +199,3 @@ def test_a_token_that_is_refused_ends_it_with_a_sentence(place: Place) -> None:
     assert "401" in kicker.words
     assert "Traceback" not in kicker.words
     assert TOKEN not in kicker.words
-
-
-def test_the_deployment_of_the_scenarios_is_ours() -> None:
-    """What the harness calls ours is what the autokicker calls ours: its label by default."""
-    template = copy.deepcopy(ours(1)["spec"]["template"])
-    assert template["metadata"]["labels"]["lowprio"] == "true"

@@ -53,11 +53,11 @@ def test_demo_ends_well_and_shows_where_everything_is(demo: tuple[Path, subproce
 def test_hours_in_are_hours_accounted_for(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     out, _ = demo
     status = subprocess.run(
-        [sys.executable, "-m", "duplexforge", "status", "--json", "--store", f"file://{out}"],
+        [sys.executable, "-m", "duplexforge", "status", "--full", "--json", "--store", f"file://{out}"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    snapshot = json.loads(status.stdout)
-    assert snapshot["accounted"] is True
+    told = json.loads(status.stdout)
+    assert told["account"]["accounted"] is True
     manifests = [json.loads(path.read_text()) for path in out.glob("processed/*/*/manifest.json")]
     assert {manifest["title"] for manifest in manifests} == set(truth())
     known = sum(facts["duration"] for facts in truth().values()) / 3600

@@ -131,7 +131,8 @@ def _is_target(one: Object, target: Object) -> bool:
 
 def _apply(one: Object, patch: Any) -> Object | None:
     if isinstance(patch, list):
-        return merging.operations(copy.deepcopy(one), patch)
+        changed: Object = merging.operations(copy.deepcopy(one), patch)
+        return changed
     # The patch's own name only says what it is meant for; a target may have chosen others.
     body = {key: value for key, value in patch.items() if key not in ("apiVersion", "kind")}
     body["metadata"] = {key: value for key, value in (body.get("metadata") or {}).items() if key != "name"}

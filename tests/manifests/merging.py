@@ -76,7 +76,8 @@ def _operate(place: Any, last: str, operation: dict[str, Any]) -> None:
     elif what == "add":
         place[where] = operation["value"]
     elif what == "replace":
-        place[where]  # noqa: B018 - what is not there cannot be replaced: KeyError
+        if isinstance(place, dict) and where not in place:
+            raise KeyError(operation["path"])
         place[where] = operation["value"]
     else:
         del place[where]

@@ -56,3 +56,19 @@ def test_other_pages_are_not_found(server: ThreadingHTTPServer) -> None:
 def test_a_taken_port_is_the_configurations_fault(server: ThreadingHTTPServer) -> None:
     with pytest.raises(ConfigError, match=str(server.server_port)):
         health.serve(server.server_port, alive=lambda: True, ready=lambda: True, host="127.0.0.1")
+
+
+def test_more_pages_stand_beside_the_three_or_in_their_place() -> None:
+    pages = {
+        "/status.json": lambda: (200, b"{}", "application/json"),
+        "/metrics": lambda: (503, b"not yet", "text/plain"),
+    }
+    served = health.serve(0, alive=lambda: True, ready=lambda: True, host="127.0.0.1", pages=pages)
+    try:
+        assert ask(served, "/status.json") == (200, "{}")
+        assert ask(served, "/metrics") == (503, "not yet")
+        assert ask(served, "/livez")[0] == 200
+        assert ask(served, "/else") == (404, "livez, metrics, readyz, status.json\n")
+    finally:
+        served.shutdown()
+        served.server_close()

@@ -33,6 +33,7 @@ class Hands:
         self._log.info(action.word, before=before, after=action.replicas, why=action.reason)
         if self._dry_run:
             return True
+        # The controller looks at the costs once, when it sees the new scale: they must be there before.
         self._mark(action, seen)
         if not self._scale(seen.target, action.replicas):
             self._log.warning("somebody else changed the scale meanwhile", seen=before)
@@ -82,6 +83,7 @@ class Hands:
             except ClusterError as error:
                 if error.status != CONFLICT:
                     raise
+            # The status of a Deployment changes all the time, and its version with it.
             found, version = self._cluster.scale_now(self._namespace, target.name)
             if found != target.replicas:
                 return False

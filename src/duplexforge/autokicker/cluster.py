@@ -36,11 +36,11 @@ class ClusterError(RetryLater):
 class Cluster:
     """Requests to one API server. ``timeout`` is in seconds, for an answer to begin."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, kubeconfig: str | None = None) -> None:
         from kubernetes import client
 
         self._timeout = timeout
-        self.namespace, configuration = _configured()
+        self.namespace, configuration = _configured(kubeconfig)
         # Whoever asks decides about trying again: a retry in here would only hide how long ago "now" was.
         configuration.retries = False
         self._client = client.ApiClient(configuration)
@@ -214,14 +214,14 @@ def _aims(reference: Json | None, deployment: str) -> bool:
     return found.get("name") == deployment and found.get("kind", "Deployment") == "Deployment"
 
 
-def _configured() -> tuple[str, Any]:
+def _configured(path: str | None) -> tuple[str, Any]:
     """Namespace and client configuration: the kubeconfig where there is one, else the pod's own account."""
     from kubernetes import client, config
 
     found = client.Configuration()
     try:
-        config.load_kube_config(client_configuration=found)  # type: ignore[no-untyped-call]
-        context = config.list_kube_config_contexts()[1]  # type: ignore[no-untyped-call]
+        config.load_kube_config(path, client_configuration=found)  # type: ignore[no-untyped-call]
+        context = config.list_kube_config_contexts(path)[1]  # type: ignore[no-untyped-call]
         return str(context["context"].get("namespace") or "default"), found
     except config.ConfigException as missing:
         try:

@@ -82,6 +82,7 @@ def decide(seen: Observation, memory: Memory, config: AutokickSettings) -> tuple
     memory = watch_lodgers(memory, seen, config.resource, quiet_time(config))
     found, memory = _planned(groups, seen, memory, config)
     verdicts = _verdicts(found, seen, config.resource) + ignored
+    # A guest that cannot be helped must not hold up the factory: it starts no quiet time.
     if found.served or found.cured:
         memory = replace(memory, guest_at=seen.now)
     memory = replace(memory, idle_since=_idle_since(seen, memory))
@@ -139,6 +140,7 @@ def _act(case: _Case) -> Action:
     seen, config = case.seen, case.config
     if case.plan.cured:
         return _yield(case)
+    # A probe beside a guest that is about to be served might take its place.
     if case.plan.served:
         names = _names(case.plan.served)
         return _without_probe(case, f"there is room, or will be, for {names}: nothing more has to go")
@@ -177,8 +179,10 @@ def _yield(case: _Case) -> Action:
 
 def _without_probe(case: _Case, reason: str) -> Action:
     """Nothing of ours stays pending, nothing that runs is stopped."""
-    wanted = max(case.placed, min(case.floor, case.seen.target.replicas))
-    return case.to(min(case.seen.target.replicas, wanted), reason)
+    now = case.seen.target.replicas
+    # While pods are replaced fewer have a node than are wanted: to follow them down would end at none.
+    wanted = now if case.seen.target.rolling else min(now, max(case.placed, min(case.floor, now)))
+    return case.to(wanted, reason)
 
 
 def _without_growth(case: _Case, reason: str) -> Action:
@@ -197,12 +201,15 @@ def _cheapest(case: _Case, keep: int) -> tuple[Pod, ...]:
 
 def _grow(case: _Case) -> Action:
     seen, config, now = case.seen, case.config, case.seen.target.replicas
+    # Old and new pods wait side by side during an update, which says nothing about room.
+    if seen.target.rolling:
+        return _without_growth(case, "its pods are being updated")
+    # Counting up from pods that are about to go would take the decision back that stops them.
     if now < case.placed:
         return case.to(now, f"waiting for {case.placed - now} replicas to stop")
+    # Missing data are no reason to grow; to yield needs none of them.
     if seen.unsure:
         return _without_growth(case, seen.unsure)
-    if seen.target.rolling and now <= case.placed + config.buffer:
-        return case.to(now, "its pods are being updated: no growth until that is done")
     room, kept = _room_for_more(case), case.memory.reserve
     # A probe would take the place of the next short pod before anybody could say no.
     probes = config.buffer if config.probe and not kept else 0

@@ -97,6 +97,7 @@ class Election:
         with self._lock:
             if self._stopping.is_set():
                 return
+            # Taken before the request: the answer may be long on its way.
             asked = time.monotonic()
             try:
                 found = self._cluster.call("GET", f"{self._path}/{quote(self._name)}")
@@ -135,6 +136,7 @@ class Election:
         record = f"{self._holder} {spec.get('renewTime')}"
         if record != self._seen[0]:
             self._seen = record, time.monotonic()
+        # A pod that was restarted under its name finds its own Lease and goes on at once.
         if self._holder in ("", self.me):
             return bool(version)
         return time.monotonic() - self._seen[1] >= float(spec.get("leaseDurationSeconds") or self._length)

@@ -13,11 +13,13 @@ from duplexforge.autokicker import parse
 from duplexforge.autokicker.cluster import FORBIDDEN, MISSING, Cluster, ClusterError, deployments, pods
 from duplexforge.autokicker.observe import Ours, observe, ours
 from duplexforge.autokicker.watch import Collection, Mirror
-from duplexforge.autokicker.world import Node, Observation, Pod
+from duplexforge.autokicker.world import Gang, Node, Observation, Pod
 from duplexforge.config import AutokickSettings
 from duplexforge.errors import DuplexforgeError
 
 _NODES = "/api/v1/nodes"
+# Coscheduling's and Volcano's: neither need be there.
+_POD_GROUPS = ("/apis/scheduling.x-k8s.io/v1alpha1/podgroups", "/apis/scheduling.volcano.sh/v1beta1/podgroups")
 _OPEN = "status.phase!=Succeeded,status.phase!=Failed"
 
 
@@ -61,6 +63,7 @@ class Eyes:
         self._pods: list[Mirror[Pod]] = []
         self._nodes: Mirror[Node] | None = None
         self._target: Mirror[Ours] | None = None
+        self._gangs: list[Mirror[Gang]] = []
 
     def open(self, *, write: Callable[[], bool]) -> None:
         """Find out what may be seen and start to look. ``write`` tells whether a ScaledObject may be paused now."""
@@ -77,10 +80,14 @@ class Eyes:
             self._nodes = Mirror(self._cluster, Collection("nodes", _NODES, parse.node), config.interval, self._changed)
         else:
             self._log.warning("nodes may not be listed: what is free is learnt from one pending probe")
+        for path in _POD_GROUPS:
+            if self._cluster.allowed(path):
+                what_groups = Collection("pod groups", path, parse.gang)
+                self._gangs.append(Mirror(self._cluster, what_groups, config.interval, self._changed))
         one = {"fieldSelector": f"metadata.name={config.target_deployment}"}
         where = Collection("the Deployment", deployments(self._namespace), ours, one)
         self._target = Mirror(self._cluster, where, config.interval, self._changed)
-        for mirror in self._mirrors():
+        for mirror in (*self._mirrors(), *self._gangs):
             mirror.start()
         asks = {"rivals": (config.interval, lambda: self.ask_rivals(write=write()))}
         if self._workload:
@@ -91,7 +98,7 @@ class Eyes:
     def close(self) -> None:
         """Stop looking."""
         self._stopping.set()
-        for mirror in self._mirrors():
+        for mirror in (*self._mirrors(), *self._gangs):
             mirror.stop()
 
     @property
@@ -111,6 +118,7 @@ class Eyes:
     def look(self) -> Observation:
         """What there is now; only while :meth:`fault` is empty."""
         assert self._target is not None
+        # By uid: a pod of two overlapping namespaces is one pod.
         seen: dict[str, Pod] = {pod.uid: pod for mirror in self._pods for pod in mirror.values()}
         around = self._around
         return observe(
@@ -124,9 +132,11 @@ class Eyes:
             lost_work=around.lost_work,
             rival=around.rival,
             unsure=around.unsure,
+            gangs=[gang for mirror in self._gangs for gang in mirror.values()],
         )
 
     def _mirrors(self) -> list[Mirror[Any]]:
+        """What must be seen to decide; the size of gangs is only good to know."""
         return [one for one in (*self._pods, self._nodes, self._target) if one is not None]
 
     def _scope(self) -> tuple[str, ...] | None:

@@ -48,6 +48,7 @@ def _no_guest(group: Group, seen: Observation, memory: Memory, resource: str) ->
         return f"asks for no {resource}"
     if not waiting:
         return "its scheduler has not found it unschedulable"
+    # Its scheduler is stopping others for it (perhaps ours): a second choice of victims would double the price.
     if all(pod.nominated for pod in waiting):
         return f"is being served already: its scheduler makes room on {waiting[0].nominated}"
     if unknown := next((pod.unknown for pod in group.pods if pod.unknown), ""):
@@ -55,9 +56,11 @@ def _no_guest(group: Group, seen: Observation, memory: Memory, resource: str) ->
     if memory.abandoned & {pod.uid for pod in group.pods}:
         return "all of ours were gone and it did not start: what it lacks is something else"
     if size := max(pod.gang_size for pod in group.pods):
-        members = sum(1 for pod in seen.others if pod.gang == group.pods[0].gang and pod.leaving is None)
+        gang = (group.pods[0].namespace, group.pods[0].gang)
+        members = sum(1 for pod in seen.others if (pod.namespace, pod.gang) == gang and pod.leaving is None)
         if members < size:
             return f"its gang has {members} of {size} pods"
+    # One member's message is enough: a gang scheduler says of the others only that they wait for it.
     if not any(_lacks_ours(pod, seen, resource) for pod in waiting):
         return f"does not wait for {resource}: {_short(waiting[0].message)}"
     return ""
@@ -65,6 +68,7 @@ def _no_guest(group: Group, seen: Observation, memory: Memory, resource: str) ->
 
 def _lacks_ours(pod: Pod, seen: Observation, resource: str) -> bool:
     """Whether the scheduler's message speaks of something that our pods hold; one that says nothing may."""
+    # Our pods hold cores and memory too, and a guest that lacks only those waits for ours all the same.
     lacking = insufficient(pod.message)
     return lacking is None or bool(lacking & {resource, *seen.target.requests})
 

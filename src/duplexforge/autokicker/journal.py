@@ -49,6 +49,7 @@ class Journal:
 
     def account(self, seen: Observation, action: Action) -> None:
         """Count the time since the last observation at the state of this one."""
+        # The time until now belongs to the state that was last seen; between two looks nothing changed unseen.
         seconds = 0.0 if self._last is None else max(0.0, seen.now - self._last)
         self._last = seen.now
         used = sum(pod.requests.get(self.resource, 0) for pod in seen.ours if pod.node)

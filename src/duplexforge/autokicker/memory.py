@@ -63,6 +63,7 @@ def watch_guests(memory: Memory, seen: Observation, guests: Iterable[Pod], grace
         out = refused.get(pod.uid, frozenset())
         nodes = frozenset(name for name in room.nodes if name not in out and room.fits(pod, name))
         if not nodes:
+            # Another took the room: its time starts anew with the next.
             continue
         since = memory.fitting.get(pod.uid, seen.now)
         if seen.now - since >= grace:
@@ -104,5 +105,6 @@ def next_look(memory: Memory, now: float, grace: float, quiet: float) -> float |
     times += [until for until, _ in memory.shorts] + [at + grace for _, at in memory.sizes.values()]
     if memory.guest_at is not None:
         times.append(memory.guest_at + quiet)
+    # What lies behind has been decided on; only what is ahead can change the answer.
     ahead = [at - now for at in times if at > now]
     return min(ahead, default=None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from duplexforge.autokicker.parse import Json, chooses
 from duplexforge.autokicker.parse import target as read_target
-from duplexforge.autokicker.world import Node, Observation, Pod, Target
+from duplexforge.autokicker.world import Gang, Node, Observation, Pod, Target
 from duplexforge.config import AutokickSettings
 
 
@@ -41,10 +41,15 @@ def observe(
     complete: bool = True,
     open_tasks: int | None = None,
     lost_work: Mapping[str, float] | None = None,
+    gangs: Iterable[Gang] = (),
     rival: str = "",
     unsure: str = "",
 ) -> Observation:
-    """Sort the pods into ours, kin and others. ``lost_work`` by pod name adds to what the pods say of themselves."""
+    """Sort the pods into ours, kin and others.
+
+    ``lost_work`` by pod name adds to what the pods say of themselves, ``gangs`` tell how many belong together.
+    """
+    sizes = {(gang.namespace, gang.name): gang.size for gang in gangs}
     own, kin, others = [], [], []
     for pod in pods:
         if mine.has(pod):
@@ -53,7 +58,8 @@ def observe(
         elif pod.labels.get(config.exclude_label) == config.exclude_value:
             kin.append(pod)
         else:
-            others.append(pod)
+            size = sizes.get((pod.namespace, pod.gang), 0) if pod.gang else 0
+            others.append(replace(pod, gang_size=size) if size else pod)
     return Observation(
         now=now,
         target=mine.target,

@@ -9,6 +9,7 @@ from typing import Any
 
 from duplexforge.autokicker.world import (
     Apart,
+    Gang,
     Node,
     Pod,
     Requirement,
@@ -62,7 +63,7 @@ def pod(found: Json, gang_names: Iterable[str] = ()) -> Pod:
     notes = meta.get("annotations") or {}
     unschedulable = placed.get("status") == "False" and placed.get("reason") == "Unschedulable"
     leaving = meta.get("deletionTimestamp")
-    gang = _gang(spec, labels, notes, gang_names)
+    group = _gang(spec, labels, notes, gang_names)
     return Pod(
         uid=meta.get("uid", ""),
         name=meta.get("name", ""),
@@ -83,8 +84,8 @@ def pod(found: Json, gang_names: Iterable[str] = ()) -> Pod:
         affinity=_affinity(spec),
         tolerations=tuple(_toleration(one) for one in spec.get("tolerations") or ()),
         apart=tuple(_apart(spec, meta.get("namespace", ""))),
-        gang=gang,
-        gang_size=_whole(next((notes.get(name) or labels.get(name) for name in _SIZES if gang), 0)),
+        gang=group,
+        gang_size=_whole(next((notes.get(name) or labels.get(name) for name in _SIZES if group), 0)),
         unknown="it claims devices by resource claims" if spec.get("resourceClaims") else "",
         lost_work=_number(notes.get(LOST_WORK)),
         deletion_cost=_whole(notes.get(DELETION_COST)),
@@ -96,6 +97,7 @@ def requests(spec: Json) -> dict[str, float]:
     running: dict[str, float] = {}
     for container in spec.get("containers") or ():
         running = add(running, _wanted(container))
+    # Sidecars start before what follows them and stay, so they count in both sums.
     sidecars: dict[str, float] = {}
     starting: dict[str, float] = {}
     for container in spec.get("initContainers") or ():
@@ -120,6 +122,12 @@ def ended(found: Json) -> bool:
     return (found.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
+def gang(found: Json) -> Gang:
+    """A PodGroup of coscheduling or Volcano: both name the least number of members alike."""
+    meta, spec = found["metadata"], found.get("spec") or {}
+    return Gang(meta["name"], meta.get("namespace", ""), _whole(spec.get("minMember")))
+
+
 def node(found: Json) -> Node:
     """A node from its JSON; one that is not ready takes nobody, as its taints say in a real cluster."""
     meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
@@ -140,6 +148,7 @@ def target(found: Json) -> Target:
     notes = meta.get("annotations") or {}
     replicas = int(spec.get("replicas", 1))
     inside = spec.get("template") or {}
+    # Until the controller has seen a new specification its counts are about the old one.
     stated = int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
     template = pod(
         {"metadata": {**(inside.get("metadata") or {}), "namespace": meta["namespace"]}, **inside_spec(inside)}

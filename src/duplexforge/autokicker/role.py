@@ -162,6 +162,7 @@ class Autokicker:
         fault = self._eyes.fault()
         metrics.AUTOKICK_BLIND.set(bool(fault))
         if fault or not (leading or self._dry_run):
+            # Another leader decides meanwhile: what this one remembers will be old when it leads again.
             self._memory = None if not leading else self._memory
             self._say("blind" if fault else "standing by", fault or f"{self._election.holder or 'nobody'} leads")
             return self._config.interval
@@ -190,8 +191,10 @@ class Autokicker:
             return
         if not self._hands.carry_out(action, seen):
             return
+        # A dry run changes nothing and so has nothing to remember or to wait for.
         if self._dry_run:
             return
+        # Only decisions that answer a change have a reaction time; others come because time has passed.
         if self._changed_at:
             metrics.AUTOKICK_REACTION.observe(time.monotonic() - self._changed_at)
         self._wrote = _Written(action.replicas, seen.target.version)

@@ -68,6 +68,7 @@ def places(seen: Observation, *, soon: bool) -> Places:
     found = Places(nodes, {name: node.allocatable for name, node in nodes.items()})
     for pod in (*seen.ours, *seen.kin, *seen.others):
         place = pod.node or pod.nominated
+        # Past its grace a pod hangs on a lost node: it may hold its place for ever.
         going = pod.leaving is not None and pod.leaving > seen.now
         if place in nodes and not (soon and going):
             found.take(pod, place)
@@ -81,6 +82,7 @@ def known(requests: Amounts, node: Node) -> Amounts:
 
 def obstacle(pod: Pod, node: Node) -> str:
     """Why a pod may never sit on a node, whoever leaves it; empty when it may."""
+    # Labels and taints of a node that may not be seen are in the scheduler's message, if they matter.
     if node.guessed:
         return "" if within(known(pod.requests, node), node.allocatable) else "larger than the node"
     if node.cordoned and not _tolerated(pod.tolerations, _CORDON):
@@ -150,6 +152,7 @@ def _term(labels: tuple[Requirement, ...], fields: tuple[Requirement, ...], node
 
 def _tolerated(tolerations: Iterable[Toleration], taint: Taint) -> bool:
     for one in tolerations:
+        # An empty effect, or key, takes every one.
         if one.effect and one.effect != taint.effect:
             continue
         if one.key and one.key != taint.key:

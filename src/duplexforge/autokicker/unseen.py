@@ -26,6 +26,7 @@ def watch_sizes(memory: Memory, seen: Observation, config: AutokickSettings) -> 
             held[pod.node] += pod.requests.get(config.resource, 0.0)
     for name, amount in held.items():
         known, since = memory.sizes.get(name, (0.0, seen.now))
+        # What is missing now was freed, by ours or by others, and may still be there to take.
         if amount >= known or seen.now - since >= config.escalation_seconds:
             known, since = amount, seen.now
         if known:

@@ -54,6 +54,7 @@ def plan(
     state = _State(places(seen, soon=True), seen.placed, refused)
     served, cured, hopeless = [], [], []
     for group in sorted(groups, key=lambda one: one.rank):
+        # In the scheduler's order, since it will hand out the free room in that order.
         if (found := state.with_group(group, victims=False)) is not None:
             served.append(group)
         elif (found := state.with_group(group, victims=True)) is not None:
@@ -79,6 +80,7 @@ def cheapest(pods: Sequence[Pod], enough: Callable[[Sequence[Pod]], bool]) -> tu
     ranked = sorted(pods, key=_price)
     if not enough(ranked):
         return None
+    # All of one size, as mostly: the cheapest so many are the answer, and nothing needs to be searched.
     if len({tuple(sorted(pod.requests.items())) for pod in ranked}) <= 1:
         return next(tuple(ranked[:count]) for count in range(len(ranked) + 1) if enough(ranked[:count]))
     for count in range(len(ranked) + 1):
@@ -139,6 +141,7 @@ class _State:
         if not options:
             return False
         _, _, node, chosen = min(options, key=lambda option: option[:3])
+        # The forerunners' places are free as well, on whatever node.
         for victim in chosen[len(self.chosen) :]:
             self.room.leave(victim)
         self.chosen = chosen

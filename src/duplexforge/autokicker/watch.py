@@ -70,6 +70,7 @@ class Mirror(Generic[V]):
     def _list(self) -> str:
         items, version = self._cluster.listing(self.what.path, **self.what.query)
         fresh = {item["metadata"]["uid"]: value for item in items if (value := self.what.read(item)) is not None}
+        # An equal listing wakes nobody: it comes every INTERVAL, for each collection.
         with self._lock:
             different = fresh != self._values or bool(self.fault)
             self._values = fresh
@@ -85,6 +86,7 @@ class Mirror(Generic[V]):
         until = time.monotonic() + self._interval
         while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
             for kind, item in self._cluster.changes(self.what.path, version, max(1, round(left)), **self.what.query):
+                # Bookmarks carry nothing but a version, so that a quiet watch does not fall behind.
                 version = item["metadata"].get("resourceVersion") or version
                 if kind != "BOOKMARK":
                     self._apply(kind, item)

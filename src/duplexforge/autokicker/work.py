@@ -24,9 +24,13 @@ class Work:
             key = (meta.key, meta.etag)
             record = self._records[key] if key in self._records else self._read(meta.key)
             known[key] = record
+            task = name_of(meta.key).rpartition(".")[0]
             if record is None or record.outcome is not None or now - meta.modified > record.length:
                 continue
-            task = name_of(meta.key).rpartition(".")[0]
+            # Leases of finished tasks are tidied up in bulk, so some outlive their task by a while.
+            if self._store.head(self._layout.completed(self._stage, task)) is not None:
+                known[key] = None
+                continue
             since = max(record.granted, saved.get(task, 0.0))
             pod = record.owner.partition(":")[0]
             lost[pod] = lost.get(pod, 0.0) + max(0.0, now - since)

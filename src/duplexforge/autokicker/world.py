@@ -110,6 +110,15 @@ class Pod:
 
 
 @dataclass(frozen=True)
+class Gang:
+    """A group of pods that its scheduler starts together: at least ``size`` of them or none."""
+
+    name: str
+    namespace: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Target:
     """Our Deployment: its size, the version to write against, and what people wrote on it.
 

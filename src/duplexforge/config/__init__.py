@@ -6,11 +6,17 @@ a second spelling exists both work. :func:`load` gives a role the groups it need
 
 from __future__ import annotations
 
-from duplexforge.config.environment import VISIBLE_GPUS, child_environment, quiet_libraries, visible_gpus
+from duplexforge.config.autokick import AutokickSettings
+from duplexforge.config.environment import (
+    VISIBLE_GPUS,
+    child_environment,
+    cluster_in_sight,
+    quiet_libraries,
+    visible_gpus,
+)
 from duplexforge.config.group import CONFIG_FILE, Group
 from duplexforge.config.groups import (
     GROUPS,
-    AutokickSettings,
     DownloadSettings,
     ProcessSettings,
     QueueSettings,
@@ -38,6 +44,7 @@ __all__ = [
     "StoreSettings",
     "UploadSettings",
     "child_environment",
+    "cluster_in_sight",
     "environment_of",
     "load",
     "quiet_libraries",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -16,6 +17,13 @@ def visible_gpus() -> list[str] | None:
     """The GPUs that CUDA_VISIBLE_DEVICES allows, by index or UUID; None when it is not set, which allows all."""
     value = os.environ.get(VISIBLE_GPUS)
     return None if value is None else [name.strip() for name in value.split(",") if name.strip() not in ("", "-1")]
+
+
+def cluster_in_sight() -> bool:
+    """Whether anything leads to a Kubernetes cluster: a pod's environment, KUBECONFIG, or the usual file."""
+    if any(os.environ.get(name) for name in ("KUBERNETES_SERVICE_HOST", "KUBECONFIG")):
+        return True
+    return (Path.home() / ".kube" / "config").is_file()
 
 
 def quiet_libraries() -> None:

@@ -47,6 +47,12 @@ class Inspection:
     completed: dict[str, Any] | None = None
     failed: dict[str, Any] | None = None
 
+    @property
+    def prospect(self) -> Requeued:
+        """What requeueing the task now would come to."""
+        known: dict[str, Requeued] = {"unknown": "unknown", "running": "held", "waiting": "claimable"}
+        return known.get(self.state, "ended")
+
     def to_json(self) -> dict[str, Any]:
         """As values that :mod:`json` can write."""
         return asdict(self)
@@ -121,23 +127,15 @@ def _readable(body: bytes | None) -> Any:
         return body.decode("utf-8", "replace")[:4000]
 
 
-def prospect(queue: TaskQueue[Any], task_id: str) -> Requeued:
-    """What :meth:`~TaskQueue.requeue` would answer, without doing anything."""
-
-
 def requeue(store: Store, layout: Layout, stage: str, task_id: str, *, length: float) -> Requeued:
     """Let an open task that waits for its time be claimed now; see ``TaskQueue.requeue``.
 
     Only the lease of an attempt that has ended is written: its owner is done with it, and a later attempt makes it moot.
     """
     now = inspect(store, layout, stage, task_id, length=length)
-    if now.state in ("unknown", "running"):
-        return "unknown" if now.state == "unknown" else "held"
-    if now.state != "waiting":
-        return "ended"
     last = now.attempts[-1] if now.attempts else None
-    if last is None or last.free_in <= 0:
-        return "claimable"
+    if now.prospect != "claimable" or last is None or last.free_in <= 0:
+        return now.prospect
     key = layout.lease(stage, task_id, last.attempt)
     body = store.find(key)
     record = _lease(body, key, 0.0, length)

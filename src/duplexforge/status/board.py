@@ -63,16 +63,18 @@ def _queues(overview: Overview) -> Table:
     return table
 
 
-def _done(overview: Overview) -> Table:
+def _done(overview: Overview) -> RenderableType:
     table = ruled("Hours done", "language", ">last hour", ">last day", ">in all", ">episodes")
     languages = list(overview.languages.items())
     for name, done in languages[:_LANGUAGES]:
-        table.add_row(plain(name), *_hours(done))
+        table.add_row(Text(plain(name)), *_hours(done))
     if rest := languages[_LANGUAGES:]:
         table.add_row(Text(f"and {len(rest)} more", style="dim"))
     table.add_section()
     table.add_row("all", *_hours(overview.done), style="bold")
-    return table
+    done = overview.done
+    pace = f"{done.hour_hours:,.2f} hours an hour in the last hour, {done.day_hours / 24:,.2f} over the last day"
+    return Group(table, Text(pace, style="dim"))
 
 
 def _hours(done: Done) -> tuple[str, str, str, str]:
@@ -84,7 +86,7 @@ def _cost(overview: Overview) -> RenderableType:
     whole = sum(cost.stage_seconds.values())
     table = ruled("Computing time", "stage", ">hours", ">share")
     for stage, seconds in cost.stage_seconds.items():
-        table.add_row(plain(stage), f"{seconds / 3600:,.2f}", share(seconds, whole))
+        table.add_row(Text(plain(stage)), f"{seconds / 3600:,.2f}", share(seconds, whole))
     table.add_section()
     table.add_row("all stages", f"{whole / 3600:,.2f}", "", style="bold")
     words = []
@@ -135,7 +137,8 @@ def _autokick(found: Autokick) -> RenderableType:
         return head
     table = ruled("Its last decisions", "when", "what", ">replicas", "why")
     for one in list(found.decisions)[-_ROWS:][::-1]:
-        table.add_row(plain(one.at), plain(one.word), f"{one.before} → {one.after}", Text(plain(one.reason)))
+        change = f"{one.before} → {one.after}"
+        table.add_row(Text(plain(one.at)), Text(plain(one.word)), change, Text(plain(one.reason)))
     return Group(head, Text(), table)
 
 

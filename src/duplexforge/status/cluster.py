@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from duplexforge.config import StatusSettings
+from duplexforge.config import StatusSettings, cluster_in_sight
 from duplexforge.status.overview import Autokick, Decision
 
 DECISIONS = "duplexforge.io/autokick-decisions"
@@ -22,6 +22,9 @@ def autokick(settings: StatusSettings) -> Autokick:
     """The autokicker as far as it can be seen from here. Never raises: status has more to tell than this."""
     if settings.status_cluster == "off":
         return Autokick("off", "not asked (STATUS_CLUSTER=off)")
+    # The client is large, and most machines that look have no cluster.
+    if not cluster_in_sight():
+        return Autokick("outside", "not in a cluster")
     try:
         from kubernetes import client
     except ImportError:

@@ -72,14 +72,18 @@ class Collector:
 
     def _opened(self) -> Tally:
         if self._tally is None:
-            tally = Tally()
-            saved.load(tally, self._store, self._layout)
-            self._tally = tally
+            self._tally = Tally()
+            try:
+                saved.load(self._tally, self._store, self._layout)
+            except BaseException:
+                self.close()  # the next look loads it again
+                raise
         return self._tally
 
     def _queues(self, tally: Tally) -> tuple[dict[str, StageNow], list[LeaseNow]]:
         stages: dict[str, StageNow] = {}
         leases: list[LeaseNow] = []
+        tally.begin()
 
         def failed(meta: ObjectMeta) -> None:
             tally.saw(meta.key, meta.etag or str(meta.modified))

@@ -5,8 +5,7 @@ All samples of a scrape come from one look, and a series whose subject is gone (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -22,7 +21,7 @@ _AGES = {"waiting": "oldest_waiting", "running": "oldest_running", "failed": "ol
 def exposed(overview: Overview, age: float) -> bytes:
     """The metrics in Prometheus' text format; ``age`` is how many seconds ago the overview was taken."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(lambda: samples(overview, age)))
+    registry.register(_Families(samples(overview, age)))
     return generate_latest(registry)
 
 
@@ -63,18 +62,18 @@ def _stage(stage: str, now: StageNow) -> Iterator[Sample]:
     yield "leases", (stage, "expired"), now.expired
 
 
-@dataclass
 class _Families(Collector):
     """What the client's registry asks for samples."""
 
-    samples: Callable[[], Iterator[Sample]]
-    made: dict[str, GaugeMetricFamily] = field(default_factory=dict)
+    def __init__(self, found: Iterable[Sample]) -> None:
+        self._found = list(found)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """One family for each gauge that has a sample."""
-        for name, labels, value in self.samples():
-            if name not in self.made:
+        made: dict[str, GaugeMetricFamily] = {}
+        for name, labels, value in self._found:
+            if name not in made:
                 full, meaning, names = metrics.STATUS[name]
-                self.made[name] = GaugeMetricFamily(full, meaning, labels=names)
-            self.made[name].add_metric(labels, value)
-        yield from self.made.values()
+                made[name] = GaugeMetricFamily(full, meaning, labels=names)
+            made[name].add_metric(labels, value)
+        yield from made.values()

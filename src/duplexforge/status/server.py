@@ -20,8 +20,8 @@ from duplexforge.status.collector import Collector
 from duplexforge.status.exposition import exposed
 from duplexforge.status.overview import Overview
 
-# A look may take this share of the time at most: a large store must not become all that it does.
-_SHARE = 0.5
+# Looks may take this share of the time at most: at a hundred thousand tasks one is three hundred listings.
+_SHARE = 0.1
 # livez fails when nothing has moved for so many times the pause: a request that hangs for ever.
 _STALL = 600.0
 

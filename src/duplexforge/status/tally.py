@@ -54,7 +54,7 @@ class Tally:
 
         ``now`` is in seconds of any clock that goes on.
         """
-        self._file.execute("DELETE FROM listed")
+        self.begin()
         self._file.executemany("INSERT OR REPLACE INTO listed VALUES (?, '')", ((key,) for key in keys))
         for table in ("episodes", "absent"):
             self._file.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM listed)")  # noqa: S608
@@ -74,6 +74,10 @@ class Tally:
             self._file.executemany("DELETE FROM absent WHERE key = ?", ((row[0],) for row in found))
             self._add("episodes", found)
             self.unsaved += len(found)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what a look saw that broke off."""
         self._file.execute("DELETE FROM listed")
 
     def saw(self, key: str, tag: str) -> None:
@@ -91,7 +95,7 @@ class Tally:
             rows = [_failure(key, self._tag(key), record) for key, record in read(page)]
             self._add("failures", rows)
             self.unsaved += len(rows)
-        self._file.execute("DELETE FROM listed")
+        self.begin()
 
     def _pages(self, query: str, *values: Any) -> Iterator[list[str]]:
         """Keys in pages, each asked for only when the last one is dealt with: the tables may change in between."""
@@ -185,7 +189,8 @@ def _episode(key: str, manifest: Manifest) -> tuple[Any, ...]:
     except ValueError:  # counted, but in no window
         committed = None
     seconds = json.dumps({stage: spent for stage, spent in manifest.seconds.items() if math.isfinite(spent)})
-    return key, committed, manifest.language, manifest.outcome, manifest.hours.source, seconds
+    hours = manifest.hours.source if math.isfinite(manifest.hours.source) else None
+    return key, committed, manifest.language, manifest.outcome, hours, seconds
 
 
 def _failure(key: str, tag: str, record: Ended | None) -> tuple[Any, ...]:

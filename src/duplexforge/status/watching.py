@@ -73,8 +73,10 @@ def _shown(overview: Overview, trouble: str) -> RenderableType:
 
 def once(collector: Collector, console: Console, *, account: Account | None = None, as_json: bool = False) -> None:
     """One look, and with ``account`` where every hour went."""
-    overview = collector.look()
-    found = account() if account else None
+    # The first look at a large store takes a while; nothing of this is in a pipe.
+    with Console(stderr=True).status("reading …"):
+        overview = collector.look()
+        found = account() if account else None
     if as_json:
         told: dict[str, Any] = overview.to_json()
         if found:

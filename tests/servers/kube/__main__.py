@@ -38,6 +38,7 @@ class StreamingConnection(Connection):
             super()._send(method, answer)
             return
         stream = self._stream
+        # The head first: a client that watches an empty collection must not wait for its first event.
         stream.send, stream.close = self._event, self._end
         head = [f"{name}: {value}" for name, value in answer.headers.items()]
         self._transport.write(("\r\n".join(["HTTP/1.1 200 OK", *head]) + "\r\n\r\n").encode())

@@ -50,7 +50,7 @@ class Call:
     def takes(self, thing: Object) -> bool:
         """Whether an object is among those asked for; 400 when a selector cannot be read."""
         query, meta = self.request.query, thing["metadata"]
-        if self.space and meta.get("namespace") != self.space or self.name and meta["name"] != self.name:
+        if (self.space and meta.get("namespace") != self.space) or (self.name and meta["name"] != self.name):
             return False
         try:
             return rules.selected(query.get("labelSelector", ""), meta.get("labels") or {}) and rules.fielded(
@@ -71,7 +71,7 @@ def understood(request: Request) -> Call:
     kind = BY_PLACE.get((group, rest[0])) if rest and parts[0] in ("api", "apis") else None
     if kind is None or len(rest) > 3:
         raise Refused(404, "NotFound", "the server could not find the requested resource")
-    return Call(request, kind, space, *(rest[1:] + ["", ""])[:2])
+    return Call(request, kind, space, *[*rest[1:], "", ""][:2])
 
 
 class Api:
@@ -88,7 +88,9 @@ class Api:
             return self._create(call)
         if not call.name:
             if call.verb not in whole:
-                raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+                raise Refused(
+                    405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+                )
             return whole[call.verb](call)
         if call.part == "binding":
             self._store.bind(self._store.get(PODS, call.key), _body(call)["target"]["name"])
@@ -105,6 +107,7 @@ class Api:
         bare = () if "." in call.kind.group and not call.kind.group.endswith(".k8s.io") else ("apiVersion", "kind")
         found = [{n: v for n, v in thing.items() if n not in bare} for thing in things if call.takes(thing)]
         query, meta = call.request.query, {"resourceVersion": str(version)}
+        # Pages are cut from what is there now: a real server keeps the list of the first page, for minutes.
         if limit := int(query.get("limit") or 0):
             start = int(base64.b64decode(query["continue"])) if query.get("continue") else 0
             if len(found) > start + limit:
@@ -129,7 +132,7 @@ class Api:
         expected = (wanted.get("preconditions") or {}).get("uid")
         if expected and expected != self._store.get(call.kind, call.key)["metadata"]["uid"]:
             raise Refused(409, "Conflict", "the UID in the precondition does not match the UID in record")
-        return answered(self._store.delete(call.kind, call.key, None if grace is None else float(grace)))
+        return answered(self._store.delete(call.kind, call.key, None if grace is None else int(grace)))
 
     def _clear(self, call: Call) -> Answer:
         for thing in self._store.listed(call.kind):
@@ -142,11 +145,15 @@ class Api:
         shown = self._shown(call, old)
         wanted = _body(call)
         new = patched(shown, wanted, call.request.headers.get("content-type", "")) if call.verb == "patch" else wanted
-        if call.verb == "patch" and "resourceVersion" not in (wanted if isinstance(wanted, dict) else {}).get("metadata", {}):
+        if call.verb == "patch" and "resourceVersion" not in (wanted if isinstance(wanted, dict) else {}).get(
+            "metadata", {}
+        ):
             # A patch that names no version is applied to the newest one, whichever that is.
             new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if call.part == "scale":
             return answered(self._shown(call, self._store.replace(call.kind, _scaled(old, new))))
+        if call.kind.namespaced:
+            new["metadata"].setdefault("namespace", call.space)
         if (new["metadata"]["name"], new["metadata"].get("namespace", "")) != (call.name, call.space):
             raise Refused(400, "BadRequest", "the name of the object does not match the name on the URL")
         return answered(
@@ -163,7 +170,9 @@ class Api:
 
 def scale_of(thing: Object) -> Object:
     """The scale of a Deployment."""
-    meta = {name: thing["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")}
+    meta = {
+        name: thing["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    }
     labels = thing["spec"]["selector"].get("matchLabels", {})
     return {
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta,

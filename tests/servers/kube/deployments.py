@@ -100,6 +100,7 @@ class Controllers:
     def _replace_step(self, newest: Object, old: list[Object], wanted: int, limits: Mapping[str, Any]) -> None:
         """One step of a rolling update; with no old pods left, a plain change of size."""
         surge = _share(limits.get("maxSurge", "25%"), wanted, math.ceil)
+        # Surge is rounded up and absence down, so that one of a kind is never gone.
         least = wanted - _share(limits.get("maxUnavailable", "25%"), wanted, math.floor)
         others = sum(one["spec"]["replicas"] for one in old)
         size = newest["spec"]["replicas"]

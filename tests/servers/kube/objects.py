@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.servers.kube.kinds import Object
@@ -30,6 +31,7 @@ def container(gpus: int, cpu: str, memory: str) -> Object:
     requests = {"cpu": cpu, "memory": memory}
     if gpus:
         requests[GPU] = str(gpus)
+    # Extended resources are never overcommitted: the API wants limits equal to requests.
     limits = {GPU: str(gpus)} if gpus else {}
     return {"name": "main", "image": "example/image:1", "resources": {"requests": requests, "limits": limits}}
 
@@ -40,7 +42,7 @@ def deployment(
     replicas: int = 0,
     gpus: int = 1,
     namespace: str = NAMESPACE,
-    sim: dict[str, float | str] | None = None,
+    sim: Mapping[str, float | str] | None = None,
     labels: dict[str, str] | None = None,
     **spec: Any,
 ) -> Object:
@@ -67,7 +69,7 @@ def guest(
     cpu: str = "1",
     memory: str = "1Gi",
     namespace: str = "research",
-    sim: dict[str, float | str] | None = None,
+    sim: Mapping[str, float | str] | None = None,
     group: str = "",
     size: int = 0,
     **spec: Any,

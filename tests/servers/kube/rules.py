@@ -174,9 +174,8 @@ def selected(selector: str, labels: Mapping[str, str]) -> bool:
         absent, name, operator, text = found.groups()
         values = [one.strip() for one in (text or "").strip("() ").split(",")]
         have = labels.get(name)
-        if operator is None:
-            fits = (have is None) == bool(absent)
-        else:
+        fits = (have is None) == bool(absent)
+        if operator is not None:
             fits = (have in values) == (operator in ("=", "==", "in"))
         if not fits:
             return False

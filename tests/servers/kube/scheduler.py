@@ -179,6 +179,7 @@ class Scheduler:
             return
         lower = [one for one in self._pods if one["spec"]["priority"] < pod["spec"]["priority"]]
         nominated = pod["status"].get("nominatedNodeName")
+        # Its victims are still stopping: it would take twice what it needs.
         if nominated and any(one["spec"].get("nodeName") == nominated and rules.leaving(one) for one in lower):
             return
         found = [(node, victims) for node in self._nodes if (victims := self._victims(pod, node, lower)) is not None]

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.servers.kube import api, rules
 from tests.servers.kube.api import Api, Call
 from tests.servers.kube.faults import Fault, Faults
-from tests.servers.kube import api, rules
 from tests.servers.kube.kinds import (
     BY_PLACE,
     DEPLOYMENTS,
@@ -96,6 +96,7 @@ class Kube:
         if (document := api.discovered(request.path)) is not None:
             return api.answered(document)
         call = api.understood(request)
+        # A fault is in front of everything behind the login: load balancers fail before rights are looked at.
         fault = self._faults.take(call.verb, call.resource)
         if fault and fault.reason:
             headers = {"Retry-After": f"{fault.seconds:.0f}"} if fault.action == "429" else {}
@@ -105,6 +106,7 @@ class Kube:
         if self._faults.forbids(call.verb, call.kind.group, call.resource, call.space):
             raise Refused(403, "Forbidden", _forbidden(call))
         answer = self._watch(call) if call.verb == "watch" else self._api.do(call)
+        # Controllers answer at once: a client that reads its own write sees what came of it, as on a quiet cluster.
         self.cluster.settle()
         return self._spoilt(answer, fault)
 
@@ -131,12 +133,17 @@ class Kube:
         store = self.cluster.store
         try:
             if stream.version:
-                told = [event for c in store.since(stream.call.kind, stream.version) if (event := api.event_of(stream.call, c))]
+                told = [
+                    event
+                    for c in store.since(stream.call.kind, stream.version)
+                    if (event := api.event_of(stream.call, c))
+                ]
             else:
                 things = store.listed(stream.call.kind)
                 told = [{"type": "ADDED", "object": thing} for thing in things if stream.call.takes(thing)]
         except Refused as error:
             told = [{"type": "ERROR", "object": api.status_object(error.status, error.reason, str(error))}]
+        # Nothing can come between the past and the future: one thread does both.
         for event in told:
             stream.send(event)
         self._streams.append(stream)

@@ -14,7 +14,7 @@ from tests.servers.kube import rules
 from tests.servers.kube.kinds import KINDS, PODS, PRIORITIES, Kind, Object, key_of
 
 
-class Refused(Exception):  # noqa: N818 - the API's word
+class Refused(Exception):
     """A request that the API server refuses, with the status and the reason of the real one."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -51,7 +51,7 @@ class Objects(Protocol):
     def bind(self, pod: Object, node: str) -> None:
         """Give a pod its node."""
 
-    def delete(self, kind: Kind, key: tuple[str, str], grace: float | None = None) -> Object:
+    def delete(self, kind: Kind, key: tuple[str, str], grace: int | None = None) -> Object:
         """Delete an object; a pod on a node is told first and has ``grace`` seconds."""
 
 
@@ -113,11 +113,12 @@ class Store:
         bound["status"].pop("nominatedNodeName", None)
         self._write(PODS, self.get(PODS, key_of(pod)), bound)
 
-    def delete(self, kind: Kind, key: tuple[str, str], grace: float | None = None) -> Object:
+    def delete(self, kind: Kind, key: tuple[str, str], grace: int | None = None) -> Object:
         """Delete an object. A pod that has a node is only marked: its kubelet deletes it, with ``grace`` 0, when it ended."""
         old = self.get(kind, key)
         if kind == PODS and old["spec"].get("nodeName") and grace != 0:
             return self._mark(old, grace)
+        # The last word on an object has a version of its own, so that watches can go on from there.
         del self._objects[kind][key]
         return self._put("DELETED", kind, copy.deepcopy(old), old)
 
@@ -148,13 +149,14 @@ class Store:
         made = copy.deepcopy(new)
         fixed = ("uid", "creationTimestamp", "generation", "resourceVersion", "deletionTimestamp")
         made["metadata"] |= {name: old["metadata"][name] for name in fixed if name in old["metadata"]}
+        # A write that changes nothing makes no version and wakes nobody, as in etcd.
         if made == old:
             return old
         if made.get("spec") != old.get("spec"):
             made["metadata"]["generation"] += 1
         return self._put("MODIFIED", kind, made, old)
 
-    def _mark(self, old: Object, grace: float | None) -> Object:
+    def _mark(self, old: Object, grace: int | None) -> Object:
         if "deletionTimestamp" in old["metadata"]:
             return old
         seconds = old["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace

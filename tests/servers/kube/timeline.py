@@ -73,6 +73,7 @@ class Timeline:
         moment = seen(at, objects, self.ours)
         if self.moments and _same(self.moments[-1], moment):
             return
+        # Of several states at one instant only the last one lasts.
         if self.moments and self.moments[-1].at == at:
             self.moments.pop()
         self.moments.append(moment)
@@ -160,9 +161,7 @@ class Timeline:
         ]  # fmt: skip
         if probe_in is not None:
             bare = self._stretches(lambda m: ["ours"] if not (m.curable or m.waiting or m.free) else [])
-            found += [
-                f"no probe for {span:.1f} s from {start:.1f} s on" for _, start, span in bare if span > probe_in
-            ]
+            found += [f"no probe for {span:.1f} s from {start:.1f} s on" for _, start, span in bare if span > probe_in]
         if idle_in is not None:
             idle = self._stretches(lambda m: ["free"] if m.free and not m.curable else [])
             found += [f"GPUs idle for {span:.1f} s from {start:.1f} s on" for _, start, span in idle if span > idle_in]
@@ -191,7 +190,7 @@ class Timeline:
 
 def seen(at: float, objects: Objects, ours: Mapping[str, str] = OURS) -> Moment:
     """The cluster as it is now."""
-    nodes, pods = objects.listed(NODES), [pod for pod in objects.listed(PODS)]
+    nodes, pods = objects.listed(NODES), objects.listed(PODS)
     mine = [pod for pod in pods if _is_ours(pod, ours)]
     guests = [pod for pod in pods if not _is_ours(pod, ours)]
     replicas = sum(

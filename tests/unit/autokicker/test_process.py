@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from duplexforge.config import QueueSettings, StoreSettings
+from duplexforge.layout import Layout
+from duplexforge.queues.prefix import PrefixQueue
+from duplexforge.records import ProcessTask
+from duplexforge.storage import open_store
 from tests.servers.kube import objects
 from tests.servers.kube.client import KubeServer
 from tests.unit.autokicker.processes import Running, call, command, deployment, replicas, until
@@ -102,6 +108,7 @@ def test_two_autokickers_one_leader_and_the_other_takes_over(
     assert call(server, "GET", LEASE)["spec"]["leaseTransitions"] >= 1
 
 
+@pytest.mark.slow
 def test_an_hpa_keeps_its_hands_off_and_keda_is_paused(server: KubeServer, kubeconfig: Path, tmp_path: Path) -> None:
     aim = {"scaleTargetRef": {"kind": "Deployment", "name": "emiliapipe"}}
     keda = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "spec": aim}
@@ -132,6 +139,7 @@ NAMESPACED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_namespaced_role_is_enough(server: KubeServer, kubeconfig: Path, tmp_path: Path) -> None:
     server.control(allow=NAMESPACED)
     with Running(tmp_path, kubeconfig, NODE_GPUS="4") as kicker:
@@ -181,6 +189,7 @@ def test_watches_that_break_lie_or_expire_do_no_harm(server: KubeServer, kubecon
     assert len(server.timeline().kills()) == 2
 
 
+@pytest.mark.slow
 def test_a_person_who_scales_is_told_how_to_bound_it(server: KubeServer, kubeconfig: Path, tmp_path: Path) -> None:
     path = "/apis/apps/v1/namespaces/factory/deployments/emiliapipe"
     with Running(tmp_path, kubeconfig) as kicker:
@@ -219,6 +228,7 @@ def _page(port: int, name: str) -> str:
         return str(answer.read().decode())
 
 
+@pytest.mark.slow
 def test_wrong_surroundings_get_one_sentence(server: KubeServer, kubeconfig: Path, tmp_path: Path) -> None:
     nowhere = command(tmp_path, tmp_path / "none", "--explain", KUBERNETES_SERVICE_HOST="")
     assert nowhere.returncode == 78
@@ -232,3 +242,27 @@ def test_wrong_surroundings_get_one_sentence(server: KubeServer, kubeconfig: Pat
         assert len(said.stderr.strip().splitlines()) == 1
         assert "test-token" not in said.stderr
     assert deployment(server)["spec"]["replicas"] == 0
+
+
+@pytest.mark.slow
+def test_the_queue_bounds_growth_and_its_leases_choose_the_victim(
+    server: KubeServer, kubeconfig: Path, tmp_path: Path
+) -> None:
+    store = open_store(StoreSettings(_env_file=None, store_url=f"file://{tmp_path / 'store'}"))
+    queue = PrefixQueue(store, Layout(), "processing", ProcessTask, QueueSettings(_env_file=None))
+    for number in range(3):
+        queue.put(
+            ProcessTask(id=f"t{number}", episode_id=f"t{number}", language="en", audio_key="raw_audio/en/x/a.mp3")
+        )
+    with Running(tmp_path, kubeconfig, STORE_URL=f"file://{tmp_path / 'store'}", QUEUE_SECONDS="0.2") as kicker:
+        until(lambda: replicas(server) == 3)
+        mine = [pod["metadata"]["name"] for pod in call(server, "GET", "/api/v1/namespaces/factory/pods")["items"]]
+        idle = mine.pop(1)
+        for name in mine:
+            queue.owner = f"{name}:1"
+            assert queue.claim() is not None
+        time.sleep(1.5)
+        server.create(objects.guest("guest", gpus=2, sim={"run": 60}))
+        until(lambda: server.timeline().ran("guest") is not None)
+        assert kicker.stop() == 0
+    assert list(server.timeline().kills()) == [idle], "the one with no task in work"

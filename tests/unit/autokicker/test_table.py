@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from tests.servers.kube import objects
+from tests.servers.kube.kinds import DEPLOYMENTS
 from tests.servers.kube.timeline import Timeline
-from tests.unit.autokicker.virtual import REACTION, Driver, factory
+from tests.unit.autokicker.virtual import KEY, REACTION, Driver, factory
 
 STOP = 3.0
 # Seen, decided, and the victims gone.
@@ -114,9 +117,41 @@ def test_a_free_gpu_is_used_before_anybody_dies() -> None:
     assert checked(driver).kills() == {}
 
 
-def test_its_own_blocked_pod_and_its_own_update_kill_nobody() -> None:
+def test_half_a_gang_kills_nobody_until_it_is_whole() -> None:
     driver = full()
-    assert checked(driver, 400).kills() == {}
+    driver.cluster.load(objects.pod_group("gang", 2))
+    for number in range(2):
+        member = objects.guest(f"rank-{number}", gpus=4, group="gang", size=2, sim={"run": 20})
+        driver.cluster.plan(40 + 20 * number, member)
+    driver.run(59)
+    assert driver.cluster.timeline.kills() == {}
+    timeline = checked(driver)
+    assert len(timeline.kills()) == 8
+    assert timeline.ran("rank-0") is not None
+
+
+def test_its_own_pod_that_cannot_be_scheduled_kills_nobody() -> None:
+    driver = factory(replicas=3)
+    driver.cluster.load(objects.guest("fine", gpus=1, sim={"run": 1000}))
+    blocked = driver.cluster.store.get(DEPLOYMENTS, KEY)
+    changed = copy.deepcopy(blocked)
+    changed["spec"]["template"]["spec"]["nodeSelector"] = {"zone": "moon"}
+    driver.cluster.store.replace(DEPLOYMENTS, changed)
+    driver.run(60)
+    assert driver.see().target.replicas == 3
+    assert [action.word for _, action in driver.actions] == []
+
+
+def test_its_own_rolling_update_kills_nobody_and_loses_no_replica() -> None:
+    driver = full()
+    changed = copy.deepcopy(driver.cluster.store.get(DEPLOYMENTS, KEY))
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = "example/image:2"
+    driver.cluster.store.replace(DEPLOYMENTS, changed)
+    driver.run(200)
+    after = [action for at, action in driver.actions if at > 30]
+    assert "yield" not in [action.word for action in after]
+    assert min((action.replicas for action in after), default=16) >= 16
+    assert len(driver.see().placed) == 16
 
 
 def test_forty_replicas_for_sixteen_gpus_become_seventeen() -> None:

@@ -13,7 +13,7 @@ from duplexforge.autokicker.observe import observe, ours
 from duplexforge.autokicker.world import Observation
 from duplexforge.config import AutokickSettings
 from tests.servers.kube import objects
-from tests.servers.kube.kinds import DEPLOYMENTS, NODES, PODS, Object
+from tests.servers.kube.kinds import DEPLOYMENTS, NODES, POD_GROUPS, PODS, Object
 from tests.servers.kube.model import Cluster
 from tests.servers.kube.store import Refused
 
@@ -46,6 +46,7 @@ class Driver:
         return observe(
             ours(store.get(DEPLOYMENTS, KEY)), pods, nodes, self.config,
             now=self.cluster.clock(), complete=self.see_nodes, open_tasks=self.open_tasks(),
+            gangs=[parse.gang(one) for one in store.listed(POD_GROUPS)],
         )  # fmt: skip
 
     def turn(self) -> Action:

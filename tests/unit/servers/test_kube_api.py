@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import client, config, dynamic, watch
+from kubernetes import client, config, dynamic
 from kubernetes.client.exceptions import ApiException
 
 from tests.servers.kube.client import KubeServer
 from tests.servers.kube.objects import NAMESPACE, deployment, guest, node
-from tests.servers.kube.store import Refused, Store
 
 SPACE, NAME = NAMESPACE, "emiliapipe"
 
@@ -56,7 +54,9 @@ def _refused(status: int, call: Any, *arguments: Any, **named: Any) -> dict[str,
 
 def test_typed_lists_with_selectors_and_pages(core: client.CoreV1Api) -> None:
     """The client's models take what the server tells."""
-    found = core.list_pod_for_all_namespaces(label_selector="app=emiliapipe,lowprio", field_selector="spec.nodeName=node-a")
+    found = core.list_pod_for_all_namespaces(
+        label_selector="app=emiliapipe,lowprio", field_selector="spec.nodeName=node-a"
+    )
     assert [pod.status.phase for pod in found.items] == ["Running"] * 3
     assert core.list_namespaced_pod("nowhere").items == []
     first = core.list_namespaced_pod(SPACE, limit=2)
@@ -85,7 +85,10 @@ def test_objects_are_made_read_replaced_and_deleted(core: client.CoreV1Api) -> N
 def test_the_three_kinds_of_patch(core: client.CoreV1Api) -> None:
     """As the client sends them: a dict is a strategic merge patch, a list a JSON patch."""
     core.create_namespaced_config_map(SPACE, _configmap("patched", a="1", b="2"))
-    assert core.patch_namespaced_config_map("patched", SPACE, {"data": {"a": None, "c": "3"}}).data == {"b": "2", "c": "3"}
+    assert core.patch_namespaced_config_map("patched", SPACE, {"data": {"a": None, "c": "3"}}).data == {
+        "b": "2",
+        "c": "3",
+    }
     steps = [{"op": "test", "path": "/data/b", "value": "2"}, {"op": "replace", "path": "/data/b", "value": "9"}]
     assert core.patch_namespaced_config_map("patched", SPACE, steps).data == {"b": "9", "c": "3"}
     assert _refused(422, core.patch_namespaced_config_map, "patched", SPACE, steps)["reason"] == "Invalid"
@@ -153,77 +156,6 @@ def test_custom_objects_and_discovery(server: KubeServer) -> None:
     assert found.get(namespace=SPACE, name=NAME).spec.replicas == 3
     assert client.VersionApi(server.api_client()).get_code().git_version == "v1.36.0"
     _refused(404, api.list_cluster_custom_object, "example.com", "v1", "things")
-
-
-def _watched(core: client.CoreV1Api, version: str, seconds: int = 1, **wanted: Any) -> list[tuple[str, str]]:
-    stream = watch.Watch().stream(
-        core.list_namespaced_config_map, SPACE, resource_version=version, timeout_seconds=seconds, **wanted
-    )
-    return [(event["type"], event["raw_object"]["metadata"].get("name", "")) for event in stream]
-
-
-def test_a_watch_tells_every_change_since_a_version(core: client.CoreV1Api) -> None:
-    """In order; what comes to be selected is added, what ceases to be is gone."""
-    version = core.list_namespaced_config_map(SPACE).metadata.resource_version
-    core.create_namespaced_config_map(SPACE, _configmap("seen"))
-    core.patch_namespaced_config_map("seen", SPACE, {"metadata": {"labels": {"x": "1"}}})
-    core.patch_namespaced_config_map("seen", SPACE, {"metadata": {"labels": {"x": None}}})
-    core.delete_namespaced_config_map("seen", SPACE)
-    assert _watched(core, version) == [(word, "seen") for word in ("ADDED", "MODIFIED", "MODIFIED", "DELETED")]
-    assert _watched(core, version, label_selector="x=1") == [("ADDED", "seen"), ("DELETED", "seen")]
-
-
-def test_a_watch_goes_on_while_things_happen_and_sends_bookmarks(server: KubeServer, core: client.CoreV1Api) -> None:
-    """Changes come as they are made; a bookmark brings a version without a change."""
-    server.control(bookmarks=0.2)
-    version = core.list_namespaced_config_map(SPACE).metadata.resource_version
-    later = threading.Timer(0.4, lambda: core.create_namespaced_config_map(SPACE, _configmap("later")))
-    later.start()
-    told = _watched(core, version, allow_watch_bookmarks=True)
-    later.join()
-    assert ("ADDED", "later") in told
-    assert ("BOOKMARK", "") in told
-    server.control(bookmarks=1.0)
-
-
-def test_410_for_a_version_that_is_forgotten_and_in_the_middle(server: KubeServer, core: client.CoreV1Api) -> None:
-    """Both as an event of the watch, as the real one sends it."""
-    old = core.list_namespaced_config_map(SPACE).metadata.resource_version
-    server.control(compact=True)
-    with pytest.raises(ApiException) as caught:
-        _watched(core, old)
-    assert caught.value.status == 410
-    new = core.list_namespaced_config_map(SPACE).metadata.resource_version
-    threading.Timer(0.2, lambda: server.control(compact=True)).start()
-    with pytest.raises(ApiException) as caught:
-        _watched(core, new, seconds=20)
-    assert caught.value.status == 410
-
-
-def test_watches_that_are_cut_muted_or_told_twice(server: KubeServer, core: client.CoreV1Api) -> None:
-    """What networks and proxies do to them."""
-
-    def during(seconds: int, **control: Any) -> list[tuple[str, str]]:
-        version = core.list_namespaced_config_map(SPACE).metadata.resource_version
-        name = f"during-{time.monotonic_ns()}"
-
-        def act() -> None:
-            server.control(**control)
-            core.create_namespaced_config_map(SPACE, _configmap(name))
-
-        timer = threading.Timer(0.2, act)
-        timer.start()
-        told = _watched(core, version, seconds)
-        timer.join()
-        return told
-
-    assert during(30, cut=True) == []
-    assert during(1, mute=True) == []
-    server.control(mute=False)
-    told = during(1, twice=True)
-    server.control(twice=False)
-    assert len(told) == 2
-    assert told[0] == told[1]
 
 
 def test_rbac_refuses_what_no_rule_allows(server: KubeServer, core: client.CoreV1Api) -> None:
@@ -294,27 +226,3 @@ def test_bare_has_nobody_behind_it() -> None:
         bare.create(node("node-a"), deployment(replicas=3))
         time.sleep(0.1)
         assert client.CoreV1Api(bare.api_client()).list_pod_for_all_namespaces().items == []
-
-
-def test_the_store_refuses_what_it_has_forgotten() -> None:
-    """By version, without HTTP."""
-    from tests.servers.kube.kinds import CONFIG_MAPS
-
-    store = Store(lambda: 0.0)
-    store.create(CONFIG_MAPS, {"metadata": {"name": "a", "namespace": SPACE}})
-    assert len(list(store.since(CONFIG_MAPS, 1))) == 1
-    store.compact()
-    with pytest.raises(Refused) as caught:
-        list(store.since(CONFIG_MAPS, 1))
-    assert caught.value.status == 410
-
-
-@pytest.mark.skipif(subprocess.run(["sh", "-c", "command -v kubectl"], capture_output=True).returncode != 0, reason="no kubectl")
-def test_kubectl_can_talk_to_it(server: KubeServer, tmp_path: Path) -> None:
-    """Another client of the same API: reads and scales."""
-    path = str(server.kubeconfig(tmp_path / "config"))
-    base = ["kubectl", "--kubeconfig", path, "--cache-dir", str(tmp_path)]
-    told = subprocess.run([*base, "get", "deployment", NAME, "-o", "jsonpath={.spec.replicas}"], capture_output=True, text=True)
-    assert told.stdout == "3", told.stderr
-    done = subprocess.run([*base, "scale", "deployment", NAME, "--replicas=3"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -102,7 +102,10 @@ def test_a_selector_that_cannot_be_read_is_refused(selector: str) -> None:
         rules.selected(selector, {})
 
 
-@given(st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz")), st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz")))
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz")),
+    st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz")),
+)
 def test_both_spellings_of_a_selector_agree(wanted: dict[str, str], labels: dict[str, str]) -> None:
     """As text and as an object."""
     text = ",".join(f"{name}={value}" for name, value in wanted.items())

@@ -149,7 +149,7 @@ def test_no_node_is_ever_overfull_and_nobody_waits_in_vain(arrivals: list[tuple[
         thing = guest(f"guest-{number}", gpus=gpus, priority=rank, sim={"run": run, "stop": 1})
         cluster.plan(1.0 + number / 2, thing)
     cluster.advance(200)
-    nodes = {name: 8 for name in ("node-a", "node-b")}
+    nodes = dict.fromkeys(("node-a", "node-b"), 8)
     for moment in cluster.timeline.moments:
         for name, room in nodes.items():
             here = [pod for pod in (*moment.ours, *moment.others) if pod.node == name and pod.phase != "Succeeded"]
