@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requi
 # Three at a time on two cores: many tests wait for leases to expire. A file stays together, for its fixtures.
 PYTEST := $(BIN)/python -m pytest -q -n 3 --dist loadfile --durations 8
 
-.PHONY: demo test test-all lint bench-dialogue clean
+.PHONY: demo test test-all test-cluster manifests lint bench-dialogue clean
 
 demo: $(VENV)/.lite  ## the main job on the audio that comes with the repository
 	$(BIN)/duplexforge demo --out demo-output
@@ -19,6 +19,12 @@ test-all: $(VENV)/.emilia .venv-localstack/.ready  ## the slow tests and those t
 	$(BIN)/python -m pip check
 	sh tests/system-packages.sh
 	$(PYTEST) -m "slow or system or heavy"
+
+test-cluster: $(VENV)/.test  ## the autokicker on a real control plane: KUBECONFIG (a cluster made for tests) or KUBEBUILDER_ASSETS
+	$(BIN)/python -m pytest -q -p no:xdist -m cluster tests/cluster
+
+manifests: $(VENV)/.test  ## render examples/*.yaml from k8s/
+	$(BIN)/python -m tests.manifests.write
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -61,12 +62,16 @@ def _child_port(port: int, slot: int) -> int:
     return port + 1 + slot
 
 
-def _says_ready(port: int) -> bool:
+def _says(port: int, page: str) -> bool | None:
+    """What a worker's page says; None while it does not answer, as one that is still loading."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=1) as answer:
             return bool(answer.status == 200)
-    except OSError:
+    except urllib.error.HTTPError as error:
+        error.close()
         return False
+    except OSError:
+        return None
 
 
 def supervise(role: str, site: Site, *, drain: bool, health_port: int | None) -> int:
@@ -82,14 +87,23 @@ def supervise(role: str, site: Site, *, drain: bool, health_port: int | None) ->
     stop_on_signals(supervisor.stop)
     with ExitStack() as stack:
         if health_port is not None:
-            server = health.serve(health_port, alive=lambda: True, ready=lambda: _ready(supervisor, health_port))
+            server = health.serve(
+                health_port,
+                alive=lambda: _alive(supervisor, health_port),
+                ready=lambda: _ready(supervisor, health_port),
+            )
             stack.callback(server.shutdown)
         return supervisor.run()
 
 
 def _ready(supervisor: Supervisor, port: int) -> bool:
     """A pod is ready when one of its workers is: the others may still be loading."""
-    return any(_says_ready(_child_port(port, slot)) for slot in supervisor.running())
+    return any(_says(_child_port(port, slot), "readyz") for slot in supervisor.running())
+
+
+def _alive(supervisor: Supervisor, port: int) -> bool:
+    """A pod lives until one of its workers hangs: its slot is lost until the pod is started again."""
+    return not any(_says(_child_port(port, slot), "livez") is False for slot in supervisor.running())
 
 
 def autokicker(settings: Settings, *, dry_run: bool = False) -> Autokicker:

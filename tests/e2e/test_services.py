@@ -145,6 +145,21 @@ def seeded(store: Store, bodies: dict[str, bytes]) -> PrefixQueue[ProcessTask]:
     return queue
 
 
+def test_a_hanging_worker_makes_the_pod_say_so(store: Store, toy_path: Path) -> None:
+    init = toy_path / "__init__.py"
+    anchor = "        body = Path(source).read_bytes()\n"
+    hang = '        if body.startswith(b"hang"):\n            import time\n            time.sleep(600)\n'
+    init.write_text(init.read_text().replace(anchor, anchor + hang))
+    seeded(store, {"hang": b"hang"})
+    port = free_ports(2)
+    variables = {"EMILIA_PATH": str(toy_path), "STALL_SECONDS": "3", "LEASE_SECONDS": "2", "DRAIN_SECONDS": "0"}
+    with service("process", "--store", store.url, "--health-port", str(port), **variables) as process:
+        wait_until(lambda: page(port, "/readyz")[0] == 200, "ready")
+        wait_until(lambda: page(port, "/livez")[0] == 200, "alive before it hangs")
+        wait_until(lambda: page(port, "/livez")[0] == 503, "the pod says that it hangs")
+        assert process.poll() is None
+
+
 def test_workers_make_way_for_fresh_ones_until_all_is_done(store: Store, toy_path: Path) -> None:
     pids = toy_path / "pids"
     init = toy_path / "__init__.py"

@@ -86,14 +86,7 @@ _SCALED_OBJECT = _object(
     ),
     triggers=_list(_TRIGGER),
 )
-_RELABELLING = _object(
-    sourceLabels=_list(TEXT),
-    regex=TEXT,
-    targetLabel=TEXT,
-    replacement=TEXT,
-    action={"enum": ["keep", "drop", "replace"]},
-)
-_ENDPOINT = _object(port=TEXT, path=TEXT, interval=DURATION, relabelings=_list(_RELABELLING))
+_ENDPOINT = _object("port", port=TEXT, path=TEXT, interval=DURATION)
 _ALERT = _object(
     "alert expr labels annotations",
     **{"for": DURATION},

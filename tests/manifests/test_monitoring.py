@@ -18,7 +18,7 @@ MONITORED = CASES / "monitored-r2"
 DASHBOARD: dict[str, Any] = json.loads(
     (K8S / "components" / "monitoring" / "dashboard.json").read_text(encoding="utf-8")
 )
-_OF_PROMETHEUS = {"le", "namespace", "pod", "job", "instance", "worker"}
+_OF_PROMETHEUS = {"le", "namespace", "pod", "job", "instance", "endpoint"}
 
 
 @cache
@@ -153,11 +153,9 @@ def test_monitors_find_their_pods_and_ports() -> None:
     (monitor,) = [one for one in things if one["kind"] == "PodMonitor"]
     (expression,) = monitor["spec"]["selector"]["matchExpressions"]
     assert set(expression["values"]) == set(pods) - {"status"}
-    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-    wanted = re.compile(endpoint["relabelings"][0]["regex"])
-    for template in pods.values():
-        names = [port["name"] for port in template["spec"]["containers"][0]["ports"]]
-        assert all(wanted.fullmatch(name) for name in names)
+    ports = [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
+    opened = {port["name"] for name in expression["values"] for port in pods[name]["spec"]["containers"][0]["ports"]}
+    assert sorted(ports) == sorted(opened)
 
 
 def test_whoever_scrapes_is_let_in() -> None:

@@ -11,7 +11,7 @@ import pytest
 from duplexforge.roles import STAGE_OF
 from tests.manifests.kustomize import Object, pod_specs
 from tests.manifests.test_monitoring import samples
-from tests.manifests.tree import deployments, rendered, title, variables
+from tests.manifests.tree import CASES, K8S, deployments, rendered, title, variables
 
 FOLDERS = [folder for folder in deployments() if any(one["kind"] == "ScaledObject" for one in rendered(folder))]
 
@@ -27,14 +27,24 @@ def scalers(folder: Path) -> list[Object]:
     return [one for one in rendered(folder) if one["kind"] == "ScaledObject"]
 
 
-@pytest.mark.parametrize("folder", deployments(), ids=title)
-def test_one_writer_of_replicas(folder: Path) -> None:
-    things = rendered(folder)
-    writers = [one["spec"]["scaleTargetRef"]["name"] for one in things if "scaleTargetRef" in (one.get("spec") or {})]
+def writers(things: list[Object]) -> list[str]:
+    """The Deployments whose replicas something sets, once for each that does."""
+    found = [one["spec"]["scaleTargetRef"]["name"] for one in things if "scaleTargetRef" in (one.get("spec") or {})]
     for one in things:
         if one["kind"] == "Deployment" and one["metadata"]["name"] == "autokicker":
-            writers.append(variables(things, pod_specs(one)[0]["containers"][0])["TARGET_DEPLOYMENT"])
-    assert len(set(writers)) == len(writers), "two would fight over the replicas"
+            found.append(variables(things, pod_specs(one)[0]["containers"][0])["TARGET_DEPLOYMENT"])
+    return found
+
+
+@pytest.mark.parametrize("folder", deployments(), ids=title)
+def test_one_writer_of_replicas(folder: Path) -> None:
+    found = writers(rendered(folder))
+    assert len(set(found)) == len(found), "two would fight over the replicas"
+
+
+def test_keda_beside_the_autokicker_would_be_seen() -> None:
+    both = rendered(K8S / "overlays" / "r2") + scalers(CASES / "by-keda")
+    assert sorted(writers(both)) == ["emiliapipe", "emiliapipe"]
 
 
 def test_every_way_to_scale_is_rendered_somewhere() -> None:

@@ -64,6 +64,7 @@ def pod(found: Json, gang_names: Iterable[str] = ()) -> Pod:
     unschedulable = placed.get("status") == "False" and placed.get("reason") == "Unschedulable"
     leaving = meta.get("deletionTimestamp")
     group = _gang(spec, labels, notes, gang_names)
+    sizes = [notes.get(name) or labels.get(name) for name in _SIZES]
     return Pod(
         uid=meta.get("uid", ""),
         name=meta.get("name", ""),
@@ -85,7 +86,7 @@ def pod(found: Json, gang_names: Iterable[str] = ()) -> Pod:
         tolerations=tuple(_toleration(one) for one in spec.get("tolerations") or ()),
         apart=tuple(_apart(spec, meta.get("namespace", ""))),
         gang=group,
-        gang_size=_whole(next((notes.get(name) or labels.get(name) for name in _SIZES if group), 0)),
+        gang_size=_whole(next((size for size in sizes if size), 0)) if group else 0,
         unknown="it claims devices by resource claims" if spec.get("resourceClaims") else "",
         lost_work=_number(notes.get(LOST_WORK)),
         deletion_cost=_whole(notes.get(DELETION_COST)),

@@ -20,10 +20,8 @@ def visible_gpus() -> list[str] | None:
 
 
 def cluster_in_sight() -> bool:
-    """Whether anything leads to a Kubernetes cluster: a pod's environment, KUBECONFIG, or the usual file."""
-    if any(os.environ.get(name) for name in ("KUBERNETES_SERVICE_HOST", "KUBECONFIG")):
-        return True
-    return (Path.home() / ".kube" / "config").is_file()
+    """Whether a Kubernetes cluster may be reached without being named: from a pod, or by the usual kubeconfig."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) or (Path.home() / ".kube" / "config").is_file()
 
 
 def quiet_libraries() -> None:

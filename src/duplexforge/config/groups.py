@@ -264,6 +264,8 @@ class StatusSettings(Group):
     """``auto``: ask the cluster for the autokicker's last decisions where a kubeconfig or a service account leads to one."""
     namespace: OptionalStr = None
     """Namespace of the autokicker's Lease; unset: the pod's own, else the kubeconfig's."""
+    kubeconfig: OptionalStr = None
+    """File with the way to the cluster; unset: ``~/.kube/config`` where there is one, else the pod's service account."""
     lease_name: str = AutokickSettings.model_fields["lease_name"].default
     """The autokicker's Lease, which carries its last decisions."""
 

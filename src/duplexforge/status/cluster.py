@@ -23,7 +23,7 @@ def autokick(settings: StatusSettings) -> Autokick:
     if settings.status_cluster == "off":
         return Autokick("off", "not asked (STATUS_CLUSTER=off)")
     # The client is large, and most machines that look have no cluster.
-    if not cluster_in_sight():
+    if not settings.kubeconfig and not cluster_in_sight():
         return Autokick("outside", "not in a cluster")
     try:
         from kubernetes import client
@@ -31,7 +31,7 @@ def autokick(settings: StatusSettings) -> Autokick:
         return Autokick("outside", "not in a cluster (the package kubernetes is not installed)")
     namespace = settings.namespace or ""
     try:
-        found = _configured()
+        found = _configured(settings.kubeconfig)
         if found is None:
             return Autokick("outside", "not in a cluster")
         default, configuration = found
@@ -89,14 +89,14 @@ def _read(text: str | None, default: Any) -> Any:
     return found if isinstance(found, type(default)) else default
 
 
-def _configured() -> tuple[str, Any] | None:
+def _configured(path: str | None) -> tuple[str, Any] | None:
     """Namespace and client configuration: the kubeconfig where there is one, else the pod's own account, else None."""
     from kubernetes import client, config
 
     found = client.Configuration()
     try:
-        config.load_kube_config(client_configuration=found)  # type: ignore[no-untyped-call]
-        context = config.list_kube_config_contexts()[1]  # type: ignore[no-untyped-call]
+        config.load_kube_config(path, client_configuration=found)  # type: ignore[no-untyped-call]
+        context = config.list_kube_config_contexts(path)[1]  # type: ignore[no-untyped-call]
         return str(context["context"].get("namespace") or "default"), found
     except config.ConfigException:
         pass

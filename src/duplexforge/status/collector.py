@@ -58,10 +58,13 @@ class Collector:
         with ThreadPoolExecutor(max_workers=1) as pool:
             # The cluster may take its time to answer; the store is read meanwhile.
             asked = pool.submit(self._autokick)
-            stages, leases = self._queues(tally)
-            self._manifests(tally)
+            try:
+                stages, leases = self._queues(tally)
+                self._manifests(tally)
+            finally:
+                # Also what a broken look has read: the first one of a large store need not begin again.
+                saved.save(tally, self._store, self._layout)
             told = asked.result()
-        saved.save(tally, self._store, self._layout)
         return self._overview(tally, stages, leases, told, began)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """A memory of what was read: one short row for each manifest and each failed task, so that none is read twice.
 
 Rows lie in a scratch file of SQLite, whose memory is bounded. What is there now comes as listings (cheap: a thousand keys
-a request); only keys without a row are read, and rows without a key go. Sums are queries, so they are exact after a purge
-or a revival too.
+a request); only keys without a row are read, and rows without a key go. A manifest is never written again, so its key is
+enough; a failure may be, so its tag counts too. Sums are queries, and exact after a purge or a revival.
 """
 
 from __future__ import annotations

@@ -83,6 +83,23 @@ def test_a_pod_that_waits() -> None:
     assert not parse.pod(made).unschedulable
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "duplexforge.io/gang-size",
+        "kueue.x-k8s.io/pod-group-total-count",
+        "pod-group.scheduling.sigs.k8s.io/min-available",
+    ],
+)
+@pytest.mark.parametrize("where", ["labels", "annotations"])
+def test_each_way_to_tell_the_size_of_a_gang(name: str, where: str) -> None:
+    made = objects.guest("g") | {"status": {}}
+    made["metadata"].setdefault("labels", {})["pod-group"] = "gang"
+    made["metadata"].setdefault(where, {})[name] = "3"
+    assert parse.pod(made, ["pod-group"]).gang_size == 3
+    assert parse.pod(made).gang_size == 0, "who belongs to no gang has no size of one"
+
+
 def test_required_affinities_are_read_and_wishes_are_not() -> None:
     one = {"key": "gpu", "operator": "In", "values": ["h100"]}
     term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"job": "x"}}}

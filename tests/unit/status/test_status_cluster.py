@@ -34,14 +34,8 @@ def server() -> Iterator[KubeServer]:
 @pytest.fixture
 def inside(server: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KubeServer:
     """A machine whose kubeconfig leads to the API server."""
-    leads_to(server.kubeconfig(tmp_path / "kubeconfig"), monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
     return server
-
-
-def leads_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the process had been started with KUBECONFIG; the client reads it when it is imported."""
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
 
 
 def notes() -> dict[str, str]:
@@ -102,7 +96,7 @@ def test_refusals_and_outages_are_told_in_words(inside: KubeServer, action: str,
 def test_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with KubeServer(bare=True) as gone:
         path = gone.kubeconfig(tmp_path / "kubeconfig")
-    leads_to(path, monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", str(path))
     found = autokick(settings())
     assert (found.state, found.decisions) == ("unseen", ())
 
@@ -112,7 +106,7 @@ def test_no_kubeconfig_or_a_broken_one(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "kubeconfig"
     if text:
         path.write_text(text)
-    leads_to(path, monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", str(path))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert autokick(settings()).state == ("unseen" if text else "outside")
 

@@ -278,7 +278,7 @@ def test_a_folder_that_is_no_episode(world: World) -> None:
 
 def test_a_newer_record_is_refused_not_guessed_at(world: World) -> None:
     world.store.put_if_absent("processed/en/yt-x/manifest.json", b'{"version": 2}')
-    assert "A record cannot be read (bad_record)" in found(look(world))
+    assert "A record cannot be read (newer_version)" in found(look(world))
 
 
 # -- states that look odd and are right ------------------------------------------------------------------------------

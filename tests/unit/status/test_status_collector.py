@@ -187,6 +187,25 @@ def test_a_look_that_broke_off_leaves_nothing_behind(full: World, looking: Looki
     assert [(one.stage, one.reason) for one in collector.look().failures] == [("processing", "corrupt")]
 
 
+def test_what_a_broken_look_has_read_is_not_read_again(
+    s3_server: S3Server, wanted: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved.save, "__kwdefaults__", {"worth": 1})
+    bucket = s3_server.fresh_bucket()
+    world = World(open_store(s3_server.settings(bucket), attempts=1))
+    world.fail("download", "yt-gone", "gone")
+    world.manifest("yt-one", Hours(source=1.0))
+    with closing(Collector(world.store, world.layout, wanted(), autokick=lambda: OUTSIDE)) as collector:
+        s3_server.arm("error", match=f"{bucket}/processed", method="GET", times=1)
+        with pytest.raises(StoreError):
+            collector.look()
+    before = s3_server.requests(bucket)["get"]
+    with closing(Collector(world.store, world.layout, wanted(), autokick=lambda: OUTSIDE)) as other:
+        assert (other.look().failures[0].count, other.look().done.episodes) == (1, 1)
+    # The tally and the manifest; not the failure, which the broken look had read.
+    assert s3_server.requests(bucket)["get"] == before + 2
+
+
 def test_everything_goes_into_json(full: World, looking: Looking) -> None:
     full.queues["download"].claim()
     told = json.loads(json.dumps(looking(full).look().to_json()))
