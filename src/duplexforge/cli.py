@@ -171,19 +171,25 @@ def report(
 
 @app.command()
 def doctor(store: Store = None, json: Json = False) -> None:
-    """Check this machine: settings, store, ffmpeg, models; say what is wrong and how to mend it."""
+    """Check this machine: settings, store, queues, models; say what is wrong and how to mend it."""
     from duplexforge import doctor as checks
 
     raise typer.Exit(checks.run(store, as_json=json))
 
 
 @app.command()
-def settings(json: Json = False) -> None:
+def settings(
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables that stand in the README.")] = False,
+) -> None:
     """List every setting: variable, default, meaning."""
     from dataclasses import asdict
 
-    from duplexforge.variables import describe
+    from duplexforge import variables
 
-    rows = describe()
+    if markdown:
+        print(variables.markdown())
+        return
+    rows = variables.describe()
     lines = [f"{' or '.join(row.names)} ({row.default or 'unset'})\n    {row.meaning}" for row in rows]
     show(json, [asdict(row) for row in rows], "\n".join(lines))

@@ -27,3 +27,23 @@ def describe() -> list[Variable]:
             title = group.__name__.removesuffix("Settings").lower()
             rows.append(Variable(names, default, " ".join((field.description or "").split()), title))
     return rows
+
+
+_TITLES = {"sqs": "SQS", "seed": "seeding"}
+
+
+def markdown() -> str:
+    """The settings as tables, one a group: what the README holds."""
+    rows = describe()
+    parts = []
+    for group in dict.fromkeys(row.group for row in rows):
+        head = [f"**{_TITLES.get(group, group)}**", "", "| variable | default | meaning |", "|---|---|---|"]
+        lines = [_line(row) for row in rows if row.group == group]
+        parts.append("\n".join([*head, *lines]))
+    return "\n\n".join(parts)
+
+
+def _line(row: Variable) -> str:
+    names = " or ".join(f"`{name}`" for name in row.names)
+    meaning = row.meaning.replace("``", "`").replace("|", "\\|")
+    return f"| {names} | {f'`{row.default}`' if row.default else ''} | {meaning} |"
