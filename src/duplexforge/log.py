@@ -16,6 +16,7 @@ import structlog
 
 _SIGNED = re.compile(r"(?i)((?:x-amz-[a-z-]+|signature|sig|token|key|password|secret)=)[^&\s\"']+")
 _BEARER = re.compile(r"(?i)(bearer\s+)\S+")
+_USERINFO = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 _hidden: set[str] = set()
 
 Logger = structlog.stdlib.BoundLogger
@@ -28,10 +29,10 @@ def hide(secret: str | None) -> None:
 
 
 def redact(text: str) -> str:
-    """``text`` without registered secrets and without the values of signed query strings."""
+    """``text`` without registered secrets, the values of signed query strings, and passwords inside addresses."""
     for secret in _hidden:
         text = text.replace(secret, "***")
-    return _BEARER.sub(r"\1***", _SIGNED.sub(r"\1***", text))
+    return _USERINFO.sub(r"\1***@", _BEARER.sub(r"\1***", _SIGNED.sub(r"\1***", text)))
 
 
 def _redact_event(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

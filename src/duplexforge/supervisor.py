@@ -20,7 +20,7 @@ from types import FrameType
 from typing import IO
 
 from duplexforge import config, log
-from duplexforge.errors import ConfigError, ModelError, UsageError
+from duplexforge.errors import ConfigError, ModelError, RetryLater, UsageError
 from duplexforge.limits import RECYCLED
 
 # Starting again cannot cure these: the whole supervisor ends with the child's exit code.
@@ -177,12 +177,18 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, handle)
 
 
-def stop_when_orphaned(stop: Callable[[], None]) -> None:
-    """Call ``stop`` when the supervisor's pipe on standard input closes: the parent is gone."""
+def stop_when_orphaned(stop: Callable[[], None], *, grace: float = 30.0) -> None:
+    """Call ``stop`` when the supervisor's pipe on standard input closes: the parent is gone.
+
+    A process that is still there ``grace`` seconds later hangs, with nobody left to kill it: it ends, its lease expires.
+    """
 
     def wait() -> None:
         while os.read(0, 1024):
             continue
         stop()
+        time.sleep(grace)
+        log.get("supervisor").error("the supervisor is gone and this worker hangs, so it ends; its lease will expire")
+        os._exit(RetryLater.exit_code)
 
     threading.Thread(target=wait, name="orphan-watch", daemon=True).start()

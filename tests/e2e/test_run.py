@@ -125,8 +125,11 @@ def _wait_for(pattern: str, folder: Path, count: int, process: subprocess.Popen[
 
 @pytest.mark.parametrize(
     ("pattern", "count"),
-    [("raw_audio/*/*/*.json", 9), ("processed/*/*/manifest.json", 6), ("tasks/upload_in_progress/*", 1)],
-    ids=["while downloading", "while processing", "while publishing"],
+    [
+        pytest.param("raw_audio/*/*/*.json", 9, id="while downloading", marks=pytest.mark.slow),
+        pytest.param("processed/*/*/manifest.json", 6, id="while processing"),
+        pytest.param("tasks/upload_in_progress/*", 1, id="while publishing", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_run_goes_on(
     twenty: tuple[Path, dict[str, str]],

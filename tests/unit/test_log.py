@@ -81,3 +81,16 @@ def test_ordinary_words_stay() -> None:
     log.hide("key")
     log.hide(None)
     assert log.redact("the key of https://h/k?page=2") == "the key of https://h/k?page=2"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@proxy:3128/x", "http://me:***@proxy:3128/x"),
+        ("https://:token@host/a?b=c", "https://:***@host/a?b=c"),
+        ("at http://host:8080/me@home", "at http://host:8080/me@home"),
+        ("mail me@example.org at 10:20", "mail me@example.org at 10:20"),
+    ],
+)
+def test_passwords_in_addresses_are_hidden(text: str, shown: str) -> None:
+    assert log.redact(text) == shown

@@ -107,6 +107,30 @@ def test_children_stop_when_the_parent_is_killed(tmp_path: Path) -> None:
     wait_until((tmp_path / "noticed").exists, "the child notices")
 
 
+def test_a_child_that_hangs_ends_when_nobody_is_left_to_kill_it(tmp_path: Path) -> None:
+    command = script(
+        tmp_path,
+        "import os, pathlib, sys, time\n"
+        "from duplexforge.supervisor import stop_when_orphaned\n"
+        "stop_when_orphaned(lambda: None, grace=0.2)\n"
+        "pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid()))\n"
+        "time.sleep(600)\n",
+    )
+    parent = f"from duplexforge.supervisor import Slot, Supervisor\nSupervisor({command!r}, [Slot(0)], grace=5).run()\n"
+    with subprocess.Popen([sys.executable, "-c", parent]) as process:
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "child up")
+        os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not runs(int((tmp_path / "pid").read_text())), "the child ends")
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_a_child_that_makes_way_is_replaced_at_once_and_not_counted_as_dead(tmp_path: Path) -> None:
     command = script(
         tmp_path,

@@ -23,6 +23,8 @@ from duplexforge.errors import ConfigError, RetryLater
 # Changes come in bursts (a pod, its node, its Deployment): one decision for those that come together.
 _GATHER = 0.01
 _LONGEST_PAUSE = 30.0
+# Times INTERVAL between two notes of the GPU time where nothing is decided.
+_NOTE_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Autokicker:
         self._wrote: _Written | None = None
         self._said: tuple[str, str] = ("", "")
         self._log = log.get("autokick")
-        self.moved_at = time.monotonic()
+        self.moved_at = self._noted = time.monotonic()
 
     @property
     def seeing(self) -> bool:
@@ -180,6 +182,9 @@ class Autokicker:
         action, memory = decide(seen, self._memory, self._config)
         self._journal.account(seen, action)
         self._apply(seen, action)
+        if time.monotonic() - self._noted > _NOTE_EVERY * self._config.interval:
+            # GPU time goes by without decisions too.
+            self._note()
         # Remembered only when it was done: what failed is decided anew.
         self._memory = memory
         wait = next_look(memory, time.time(), self._config.escalation_seconds, quiet_time(self._config))
@@ -199,7 +204,12 @@ class Autokicker:
             metrics.AUTOKICK_REACTION.observe(time.monotonic() - self._changed_at)
         self._wrote = _Written(action.replicas, seen.target.version)
         self._journal.add(action, seen.target.replicas, seen.now)
-        self._election.note(self._journal.notes())
+        self._note()
+
+    def _note(self) -> None:
+        if not self._dry_run:
+            self._election.note(self._journal.notes())
+        self._noted = time.monotonic()
 
     def _report(self, seen: Observation, action: Action) -> None:
         """Say what is new: why nothing is done, and that somebody else has set the replicas."""

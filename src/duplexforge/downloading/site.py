@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from duplexforge.config import DownloadSettings
@@ -96,6 +97,21 @@ def fetch_site(
 
 
 @contextmanager
+def _nothing_left_open() -> Iterator[None]:
+    """Close the file that yt-dlp was writing when an error came, from the watch or the guard: it leaves it open."""
+    try:
+        yield
+    except Exception as error:
+        for frame, _ in walk_tb(error.__traceback__):
+            context = frame.f_locals.get("ctx")
+            # A plain download keeps an object there, one in fragments a dictionary.
+            left = context.get("dest_stream") if isinstance(context, dict) else getattr(context, "stream", None)
+            if left is not None:
+                left.close()
+        raise
+
+
+@contextmanager
 def opened(url: str, options: dict[str, Any], guard: Guard) -> Iterator[Any]:
     """yt-dlp with ``options``, all its requests judged by ``guard``, its errors in the block turned into ours."""
     from yt_dlp.globals import plugin_dirs
@@ -107,7 +123,7 @@ def opened(url: str, options: dict[str, Any], guard: Guard) -> Iterator[Any]:
     plugin_dirs.value = []
     refusals: list[DuplexforgeError] = []
     try:
-        with downloader(options, guard, refusals) as site:
+        with downloader(options, guard, refusals) as site, _nothing_left_open():
             yield site
     except DuplexforgeError as error:
         # An extractor may have swallowed the refusal and then have nothing to show.

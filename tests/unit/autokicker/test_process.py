@@ -60,6 +60,18 @@ def test_it_fills_yields_says_why_and_stops_when_told(server: KubeServer, kubeco
     assert call(server, "GET", LEASE)["spec"]["holderIdentity"] == "", "another may take over at once"
 
 
+@pytest.mark.slow
+def test_gpu_time_is_noted_where_nothing_is_decided(server: KubeServer, kubeconfig: Path, tmp_path: Path) -> None:
+    def noted() -> dict[str, str]:
+        return call(server, "GET", LEASE)["metadata"].get("annotations") or {}
+
+    with Running(tmp_path, kubeconfig, INTERVAL="1", MAX_REPLICAS="2"):
+        until(lambda: replicas(server) == 2)
+        decisions = noted()["duplexforge.io/autokick-decisions"]
+        until(lambda: json.loads(noted()["duplexforge.io/autokick-totals"])["gpu_seconds_used"] > 20, seconds=60)
+        assert noted()["duplexforge.io/autokick-decisions"] == decisions
+
+
 def test_explain_says_what_it_sees_and_changes_nothing(server: KubeServer, kubeconfig: Path, tmp_path: Path) -> None:
     server.create(objects.guest("big", gpus=9), objects.guest("gated", schedulingGates=[{"name": "x.io/hold"}]))
     before = len(server.requests())
