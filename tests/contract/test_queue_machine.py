@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-from obstore.store import MemoryStore
 
 from duplexforge.config import QueueSettings
 from duplexforge.errors import InputError, LeaseLost, RetryLater
@@ -18,44 +16,11 @@ from duplexforge.layout import Layout, name_of
 from duplexforge.queues.lease import PrefixLease
 from duplexforge.queues.prefix import PrefixQueue
 from duplexforge.records import Ended, Lease, ProcessTask, parse
-from duplexforge.storage import ObjectMeta, Page, Store
+from tests.contract.clocked import ClockedStore
 
 LEASE = 10.0
 LIMIT = 2
 NAMES = [f"t{number}" for number in range(3)]
-
-
-class ClockedStore(Store):
-    """A memory store that tells times of a clock which the test moves."""
-
-    def __init__(self) -> None:
-        super().__init__("memory://", MemoryStore())
-        self.clock = 1000.0
-        self._written: dict[str, float] = {}
-
-    def now(self) -> float:
-        return self.clock
-
-    def put(self, key: str, body: bytes) -> None:
-        self._written[key] = self.clock
-        super().put(key, body)
-
-    def put_if_absent(self, key: str, body: bytes) -> bool:
-        created = super().put_if_absent(key, body)
-        if created:
-            self._written[key] = self.clock
-        return created
-
-    def head(self, key: str) -> ObjectMeta | None:
-        meta = super().head(key)
-        return self._timed(meta) if meta else None
-
-    def pages(self, prefix: str, *, after: str | None = None) -> Iterator[Page]:
-        for page in super().pages(prefix, after=after):
-            yield [self._timed(meta) for meta in page]
-
-    def _timed(self, meta: ObjectMeta) -> ObjectMeta:
-        return ObjectMeta(meta.key, meta.size, meta.etag, self._written[meta.key])
 
 
 @dataclass

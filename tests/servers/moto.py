@@ -5,18 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-
-def _exit_with_parent() -> None:
-    while os.read(0, 1024):
-        continue
-    os._exit(0)
+from tests.servers.wire import exit_with_parent
 
 
 def main() -> None:
@@ -24,7 +19,7 @@ def main() -> None:
     server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     server.serve_forever()
 
 

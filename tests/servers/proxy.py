@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import socket
 import struct
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.servers.proxy_faults import Fault, Faults
+from tests.servers.wire import exit_with_parent
 
 _LINE = 1 << 20
 _BLOCK = 1 << 16
@@ -216,19 +216,13 @@ async def _serve(proxy: Proxy, port: int) -> None:
     await server.serve_forever()
 
 
-def _exit_with_parent() -> None:
-    while os.read(0, 1024):
-        continue
-    os._exit(0)
-
-
 def main() -> None:
     """Serve on ``--port`` (0: a free one), print the port as the first line, end when standard input closes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--upstream", required=True)
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     asyncio.run(_serve(Proxy(arguments.upstream), arguments.port))
 
 

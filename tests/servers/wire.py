@@ -133,7 +133,8 @@ async def _serve(handler: Handler, port: int) -> None:
     await server.serve_forever()
 
 
-def _exit_with_parent() -> None:
+def exit_with_parent() -> None:
+    """Wait until standard input closes, which it does when whoever started this dies; then end at once."""
     while os.read(0, 1024):
         continue
     os._exit(0)
@@ -144,5 +145,5 @@ def main(handler: Handler, parser: argparse.ArgumentParser | None = None) -> Non
     parser = parser or argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     asyncio.run(_serve(handler, arguments.port))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import threading
 
 from tests.servers.kube.kinds import Object
 from tests.servers.kube.server import Kube, Stream
-from tests.servers.wire import Answer, Connection, Request
+from tests.servers.wire import Answer, Connection, Request, exit_with_parent
 
 
 class StreamingConnection(Connection):
@@ -69,19 +68,13 @@ async def _serve(port: int, *, bare: bool) -> None:
     await kube.turn()
 
 
-def _exit_with_parent() -> None:
-    while os.read(0, 1024):
-        continue
-    os._exit(0)
-
-
 def main() -> None:
     """Serve until standard input closes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--bare", action="store_true")
     arguments = parser.parse_args()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     asyncio.run(_serve(arguments.port, bare=arguments.bare))
 
 

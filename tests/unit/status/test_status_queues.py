@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from conftest import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from obstore.store import MemoryStore
 
 from duplexforge.config import QueueSettings
 from duplexforge.errors import InputError, RetryLater
@@ -20,44 +18,12 @@ from duplexforge.records import DownloadTask
 from duplexforge.status import queues
 from duplexforge.status.overview import LeaseNow, StageNow
 from duplexforge.status.reading import Differences, Reader
-from duplexforge.storage import ObjectMeta, Page, Store, open_store
+from duplexforge.storage import Store, open_store
+from tests.contract.clocked import ClockedStore
 from tests.servers.s3_client import S3Server
 
 KEYS = Layout()
 LEASE = 60.0
-
-
-class Clocked(Store):
-    """A memory store that tells times of a clock which the test moves."""
-
-    def __init__(self) -> None:
-        super().__init__("memory://", MemoryStore())
-        self.clock = 1000.0
-        self._written: dict[str, float] = {}
-
-    def now(self) -> float:
-        return self.clock
-
-    def put(self, key: str, body: bytes) -> None:
-        self._written[key] = self.clock
-        super().put(key, body)
-
-    def put_if_absent(self, key: str, body: bytes) -> bool:
-        created = super().put_if_absent(key, body)
-        if created:
-            self._written[key] = self.clock
-        return created
-
-    def head(self, key: str) -> ObjectMeta | None:
-        meta = super().head(key)
-        return self._timed(meta) if meta else None
-
-    def pages(self, prefix: str, *, after: str | None = None) -> Iterator[Page]:
-        for page in super().pages(prefix, after=after):
-            yield [self._timed(meta) for meta in page]
-
-    def _timed(self, meta: ObjectMeta) -> ObjectMeta:
-        return ObjectMeta(meta.key, meta.size, meta.etag, self._written[meta.key])
 
 
 @dataclass
@@ -93,11 +59,11 @@ class Looker:
 
 @pytest.fixture
 def look() -> Looker:
-    return Looker(Clocked())
+    return Looker(ClockedStore())
 
 
-def clock(look: Looker) -> Clocked:
-    assert isinstance(look.store, Clocked)
+def clock(look: Looker) -> ClockedStore:
+    assert isinstance(look.store, ClockedStore)
     return look.store
 
 
@@ -223,7 +189,7 @@ STEPS = st.lists(
 @given(steps=STEPS)
 def test_counts_are_the_queues_own(steps: list[tuple[str, str | None]]) -> None:
     """Whatever happened to the tasks, status and the queue itself count the same."""
-    look, held = Looker(Clocked()), []
+    look, held = Looker(ClockedStore()), []
     queue = look.queue()
     for word, name in steps:
         if word == "put" and name:
