@@ -98,16 +98,17 @@ def fetch_site(
 
 @contextmanager
 def _nothing_left_open() -> Iterator[None]:
-    """Close the file that yt-dlp was writing when an error came, from the watch or the guard: it leaves it open."""
+    """Close the answer that yt-dlp read and the file that it wrote when an error came from the watch or the guard."""
     try:
         yield
     except Exception as error:
         for frame, _ in walk_tb(error.__traceback__):
+            # Where both of its downloaders, of plain files and of fragments, keep them.
             context = frame.f_locals.get("ctx")
-            # A plain download keeps an object there, one in fragments a dictionary.
-            left = context.get("dest_stream") if isinstance(context, dict) else getattr(context, "stream", None)
-            if left is not None:
-                left.close()
+            known = context if isinstance(context, dict) else {}
+            for left in (known.get("data"), known.get("stream"), known.get("dest_stream")):
+                if left is not None:
+                    left.close()
         raise
 
 
