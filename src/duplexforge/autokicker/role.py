@@ -36,13 +36,12 @@ class Look:
     leader: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Written:
-    """The replicas that were written last, ``against`` which version; ``seen`` once they came back from the mirror."""
+    """The replicas that were written last, ``against`` which version of the Deployment: the next one is our own."""
 
     replicas: int
     against: str
-    seen: bool = False
 
 
 class Autokicker:
@@ -214,9 +213,8 @@ class Autokicker:
     def _report(self, seen: Observation, action: Action) -> None:
         """Say what is new: why nothing is done, and that somebody else has set the replicas."""
         wrote, found = self._wrote, seen.target.replicas
-        if wrote is not None and found == wrote.replicas:
-            wrote.seen = True
-        elif wrote is not None and wrote.seen:
+        # What is looked at is later than our write, or there would be no look: another number is another's.
+        if wrote is not None and found != wrote.replicas:
             text = (
                 f"somebody else set {found} replicas, the autokicker had set {wrote.replicas}; to bound it, "
                 "annotate the Deployment with duplexforge.io/autokick-min, -max or -paused"
