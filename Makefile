@@ -49,7 +49,7 @@ $(VENV)/.lite: $(VENV)/bin/python pyproject.toml requirements.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.lite
-	$(PIP) -e '.[lite,test]'
+	$(PIP) -e '.[lite,duplex,test]'
 	touch $@
 
 # S3 and SQS as an implementation that nobody here wrote; its requirements do not go with the product's.
@@ -62,6 +62,6 @@ $(VENV)/.test: $(VENV)/.lite
 $(VENV)/.emilia: $(VENV)/.test
 	$(PIP) torch
 	$(PIP) torchcodec
-	$(PIP) -e '.[emilia,cpu,test,heavy]'
+	$(PIP) -e '.[emilia,cpu,duplex,test,heavy]'
 	$(BIN)/python -m Emilia.models.torchaudio_mend
 	touch $@
