@@ -1,0 +1,1 @@
+"""Building full-duplex data sets: from two-speaker recordings to framed sessions, checked and shown."""

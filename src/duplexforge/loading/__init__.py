@@ -1,0 +1,1 @@
+"""Reading duplex data sets: what lies in such a folder, and how training gets at it."""
