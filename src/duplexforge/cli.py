@@ -15,6 +15,7 @@ import typer
 from duplexforge import __version__
 from duplexforge.cli_autokick import autokick
 from duplexforge.cli_convert import convert_app
+from duplexforge.cli_duplex import duplex_app
 from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, open_site, show
 from duplexforge.cli_publish import COMMANDS as PUBLISHING
 from duplexforge.cli_queue import queue_app
@@ -34,6 +35,7 @@ app.add_typer(seed_app, name="seed")
 app.command()(search)
 app.add_typer(queue_app, name="queue")
 app.add_typer(convert_app, name="convert")
+app.add_typer(duplex_app, name="duplex")
 app.command()(autokick)
 for command in PUBLISHING:
     app.command()(command)

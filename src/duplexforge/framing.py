@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal, Self
 
 import numpy as np
@@ -38,6 +39,16 @@ def audio_tokens(mel_frames: int) -> int:
     for _ in range(3):
         rest = (rest + 1) // 2
     return rest + seconds * _TOKENS_PER_SECOND
+
+
+def _chunk_seconds(frames: int, hz: float) -> Fraction:
+    return frames / Fraction(hz).limit_denominator(10_000)
+
+
+# Asked for every utterance of a corpus, and fractions are slow.
+@lru_cache(maxsize=64)
+def _chunk_samples(rate: int, frames: int, hz: float) -> int:
+    return int(rate * _chunk_seconds(frames, hz))
 
 
 class DuplexFormat(Record):
@@ -89,17 +100,17 @@ class DuplexFormat(Record):
     @property
     def chunk_seconds(self) -> Fraction:
         """Length of a chunk in seconds, exactly."""
-        return self.frames_per_chunk / Fraction(self.frame_hz).limit_denominator(10_000)
+        return _chunk_seconds(self.frames_per_chunk, self.frame_hz)
 
     @property
     def user_samples(self) -> int:
         """Samples of the user's track in one chunk."""
-        return int(self.user_rate * self.chunk_seconds)
+        return _chunk_samples(self.user_rate, self.frames_per_chunk, self.frame_hz)
 
     @property
     def agent_samples(self) -> int:
         """Samples of the agent's track in one chunk."""
-        return int(self.agent_rate * self.chunk_seconds)
+        return _chunk_samples(self.agent_rate, self.frames_per_chunk, self.frame_hz)
 
     @property
     def mel_frames(self) -> int:
@@ -119,6 +130,11 @@ class DuplexFormat(Record):
         """The chunk in which a moment lies; a moment on a seam belongs to the later one."""
         # Through whole samples: a time such as 0.64 must not fall before its seam for want of a bit.
         return round(seconds * self.user_rate) // self.user_samples
+
+    def chunks_at(self, seconds: npt.NDArray[np.float64]) -> Ints:
+        """:meth:`chunk_at` of many finite moments at once."""
+        whole: Ints = np.rint(seconds * self.user_rate).astype(np.int64)
+        return whole // self.user_samples
 
     def check(self, other: DuplexFormat) -> None:
         """ConfigError naming every field in which ``other`` differs (where the model comes from may differ in name)."""
@@ -165,12 +181,13 @@ class Stream:
     """The tokens of a stretch of chunks, interleaved.
 
     ``sequence`` int64[n] with ``placeholder_id`` for each audio frame; ``starts`` int64[chunks + 1] is where each chunk
-    begins in it (the last entry is n); ``capped`` counts tokens that found no place.
+    begins in it (the last entry is n); ``capped`` counts tokens that found no place, ``silent`` chunks without text.
     """
 
     sequence: Ints
     starts: Ints
     capped: int = 0
+    silent: int = 0
 
     def cut(self, first: int, end: int) -> Ints:
         """The sequence of chunks ``first`` to ``end`` (exclusive)."""
@@ -181,13 +198,17 @@ def interleave(fmt: DuplexFormat, tokens: Ints, due: Ints, chunks: int) -> Strea
     """The sequence of a whole side: per chunk the placeholders, then one silence token or ``text_tokens`` tokens."""
     placed = place(due, chunks, fmt.text_tokens)
     kept = placed.chunk >= 0
-    speaks = np.zeros(chunks, dtype=bool)
-    speaks[placed.chunk[kept]] = True
-    lengths = fmt.frames_per_chunk + np.where(speaks, fmt.text_tokens, 1)
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    sequence = np.full(starts[-1], fmt.silence_token_id, dtype=np.int64)
-    for frame in range(fmt.frames_per_chunk):
-        sequence[starts[:-1] + frame] = fmt.placeholder_id
-    where = starts[placed.chunk[kept]] + fmt.frames_per_chunk + placed.slot[kept]
-    sequence[where] = tokens[kept]
-    return Stream(sequence, starts, placed.capped)
+    chunk, slot = placed.chunk[kept], placed.slot[kept]
+    # Slots fill from the first on, so every chunk with text has a token there.
+    speaks = chunk[slot == 0]
+    lengths = np.full(chunks, fmt.frames_per_chunk + 1, dtype=np.int64)
+    lengths[speaks] = fmt.frames_per_chunk + fmt.text_tokens
+    starts = np.zeros(chunks + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    sequence = np.full(starts[-1], fmt.placeholder_id, dtype=np.int64)
+    text = starts[:-1] + fmt.frames_per_chunk
+    sequence[text] = fmt.silence_token_id
+    for later in range(1, fmt.text_tokens):
+        sequence[text[speaks] + later] = fmt.silence_token_id
+    sequence[text[chunk] + slot] = tokens[kept]
+    return Stream(sequence, starts, placed.capped, chunks - len(speaks))

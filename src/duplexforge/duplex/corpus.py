@@ -17,12 +17,18 @@ Samples = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that was left out, changed or doubted: ``reason`` is a class word that is counted; ``line`` from 1."""
+    """Something that was left out, changed or doubted: ``reason`` is a class word that is counted; ``line`` from 1.
+
+    ``kept`` tells that nothing was lost by it: what the problem is about was mended, or kept with doubt. ``by_rule`` tells
+    that it was left out because a rule of the user's choice says so, and is nobody's fault.
+    """
 
     file: str
     line: int | None
     reason: str
     message: str
+    kept: bool = False
+    by_rule: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As a line of ``report.jsonl``."""

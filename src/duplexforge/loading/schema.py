@@ -91,10 +91,22 @@ class Totals(BaseModel):
     conversations: list[str] = Field(default_factory=list)
 
 
+class StorageFile(BaseModel):
+    """One Arrow file of ``storage``: its rows, and the least and the greatest of their session ids."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    rows: int
+    first: str
+    last: str
+
+
 class DuplexManifest(Record):
     """The commit of a build. ``totals`` by split, over whole sides (windows are parts of them).
 
-    ``settings`` as the build had them, ``problems`` by reason.
+    ``settings`` as the build had them, ``problems`` by reason. ``storage`` says which file holds a side, so that a reader
+    far from the files fetches only that one.
     """
 
     source: str
@@ -102,6 +114,7 @@ class DuplexManifest(Record):
     totals: dict[str, Totals]
     problems: dict[str, int]
     files: list[FileEntry]
+    storage: list[StorageFile] = Field(default_factory=list)
 
 
 def storage_schema() -> pa.Schema:
@@ -116,6 +129,7 @@ def storage_schema() -> pa.Schema:
             ("events_json", pa.string()),  # list of Event, in order of start
             ("speaker_embedding", pa.list_(pa.float32(), EMBEDDING_SIZE)),  # of the agent; null when nobody measured it
             ("conversation_id", pa.string()),
+            ("group", pa.string()),  # of the recording session; no split cuts through it
             ("split", pa.string()),
             ("user_speaker", pa.string()),
             ("agent_speaker", pa.string()),

@@ -1,0 +1,147 @@
+"""Where the files of a duplex data set come from: a folder, an object store or the Hub; a file is fetched when it is first used.
+
+A place gives files as local paths, whatever it is, so that Arrow files can be mapped into memory. A fetched file is
+compared with its checksum in the manifest once; then it stands in the cache under that checksum, for all processes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from duplexforge import config
+from duplexforge.config import StoreSettings
+from duplexforge.errors import ConfigError, StoreError
+from duplexforge.loading.hub import HubFolder
+from duplexforge.loading.kept import default_cache, differs, locked, missing
+from duplexforge.loading.schema import MANIFEST
+from duplexforge.records import FileEntry
+from duplexforge.storage import Store, open_store
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+class Place(Protocol):
+    """A data set's folder, wherever it is. Small and picklable: worker processes get a copy of it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in errors."""
+        ...
+
+    def manifest(self) -> bytes | None:
+        """The bytes of ``manifest.json``, None when there is none."""
+        ...
+
+    def path(self, entry: FileEntry) -> Path:
+        """A local file with the bytes of ``entry``, fetched and checked if need be; InputError when they are other bytes."""
+        ...
+
+
+def place_of(where: str | Path, *, revision: str | None = None, cache: str | Path | None = None) -> Place:
+    """The place that ``where`` names: a folder, ``file://…``, ``s3://…``, ``hf://OWNER/NAME`` or ``OWNER/NAME`` on the Hub.
+
+    A folder of that name goes before a repository. ConfigError when it is none of them.
+    """
+    text, folder = str(where), Path(where).expanduser()
+    kept = Path(cache).expanduser() if cache else default_cache()
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme == "file":
+        folder, separator = Path(rest), ""
+    if separator and scheme == "s3":
+        settings = config.load("status", store_url=text.rstrip("/"))[StoreSettings]
+        return StoreFolder(settings, kept)
+    if separator and scheme == "hf":
+        return HubFolder.of(rest.removeprefix("datasets/"), revision, kept, own=cache is not None)
+    if separator:
+        raise ConfigError(f"{text!r} is not a folder, file://…, s3://BUCKET/PREFIX or hf://OWNER/NAME")
+    if folder.is_dir():
+        return Folder(folder)
+    if isinstance(where, str) and _HUB_NAME.fullmatch(text):
+        return HubFolder.of(text, revision, kept, own=cache is not None)
+    raise ConfigError(f"there is no folder {folder}")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of this machine. Sizes are compared and checksums are not: ``duplexforge duplex validate`` does that."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def manifest(self) -> bytes | None:
+        """As a place does."""
+        path = self.folder / MANIFEST
+        return path.read_bytes() if path.is_file() else None
+
+    def path(self, entry: FileEntry) -> Path:
+        """As a place does."""
+        path = self.folder / entry.name
+        if not path.is_file():
+            raise missing(self.name, entry)
+        if path.stat().st_size != entry.size:
+            raise differs(self.name, entry)
+        return path
+
+
+@dataclass
+class StoreFolder:
+    """A prefix of an object store; files are kept in ``cache`` under their checksums."""
+
+    settings: StoreSettings
+    cache: Path
+    _store: Store | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The store's URL."""
+        return self.settings.url
+
+    def manifest(self) -> bytes | None:
+        """As a place does."""
+        return self._opened().find(MANIFEST)
+
+    def path(self, entry: FileEntry) -> Path:
+        """As a place does."""
+        kept = self.cache / "files" / entry.sha256[:2] / f"{entry.sha256}{Path(entry.name).suffix}"
+        if not _whole(kept, entry):
+            with locked(kept):
+                # Another process may have fetched it while this one waited.
+                if not _whole(kept, entry):
+                    self._fetch(entry, kept)
+        return kept
+
+    def _fetch(self, entry: FileEntry, kept: Path) -> None:
+        handle, name = tempfile.mkstemp(dir=kept.parent, prefix=".fetched-")
+        os.close(handle)
+        part = Path(name)
+        try:
+            if self._opened().download(entry.name, part) != entry.sha256:
+                raise differs(self.name, entry)
+            part.replace(kept)
+        except FileNotFoundError as error:
+            raise missing(self.name, entry) from error
+        except OSError as error:
+            raise StoreError(f"cannot keep {entry.name} in {self.cache}: {error.strerror}", reason="disk") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _opened(self) -> Store:
+        self._store = self._store or open_store(self.settings)
+        return self._store
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Connections belong to one process.
+        return {**self.__dict__, "_store": None}
+
+
+def _whole(path: Path, entry: FileEntry) -> bool:
+    return path.is_file() and path.stat().st_size == entry.size

@@ -1,0 +1,157 @@
+"""A collated batch through Qwen3-Omni's thinker itself, tiny and random: shapes, audio tokens chunk by chunk, and learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from duplexforge.framing import DuplexFormat, audio_tokens
+from duplexforge.loading.collator import MODEL_INPUTS
+from duplexforge.loading.dataset import easy_load
+from tests.duplex.folder import write_folder
+
+pytestmark = pytest.mark.heavy
+
+SEED = 4
+# Ids of a vocabulary small enough for a quick test: the made tokens are below 1,000.
+AUDIO, SILENCE, VOCABULARY = 1001, 1000, 1024
+
+
+@pytest.fixture(scope="module")
+def thinker() -> Any:
+    """The model with every part of the real one, 128 mels and the real encoder's windows, and few and narrow layers."""
+    import torch
+    from transformers import Qwen3OmniMoeThinkerForConditionalGeneration
+    from transformers.models.qwen3_omni_moe.configuration_qwen3_omni_moe import Qwen3OmniMoeThinkerConfig
+
+    torch.manual_seed(SEED)
+    audio = {
+        "num_mel_bins": 128, "d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32,
+        "downsample_hidden_size": 8, "output_dim": 32, "n_window": 50, "n_window_infer": 800,
+    }  # fmt: skip
+    vision = {
+        "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32,
+        "deepstack_visual_indexes": [0],
+    }  # fmt: skip
+    text = {
+        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16, "pad_token_id": None,
+        "rope_scaling": {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True},
+    }  # fmt: skip
+    config = Qwen3OmniMoeThinkerConfig(
+        audio_config=audio, vision_config=vision, text_config=text, audio_token_id=AUDIO, audio_start_token_id=1002,
+        image_token_id=1003, video_token_id=1004, vision_start_token_id=1005,
+    )  # fmt: skip
+    return Qwen3OmniMoeThinkerForConditionalGeneration(config)
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Three windows of unlike lengths."""
+    from duplexforge.loading.torch_dataset import TorchCollator, TorchDataset
+
+    made = write_folder(
+        tmp_path_factory.mktemp("thinker") / "set", fmt=DuplexFormat(silence_token_id=SILENCE), chunks=5
+    )
+    data = easy_load(made.folder)
+    collate = TorchCollator(data.format, audio_token_id=AUDIO, silence_weight=0.5)
+    found = collate([TorchDataset(data)[index] for index in (0, 1, 2)])
+    assert found["chunk_mask"].sum(axis=1).tolist() == [3, 2, 3]
+    return found
+
+
+def _inputs(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: batch[name] for name in MODEL_INPUTS}
+
+
+def test_each_chunk_is_encoded_to_as_many_tokens_as_it_has_placeholders(thinker: Any, batch: dict[str, Any]) -> None:
+    import torch
+    from transformers.models.qwen3_omni_moe.modeling_qwen3_omni_moe import _get_feat_extract_output_lengths
+
+    frames = batch["feature_attention_mask"].sum(dim=1)
+    assert frames.tolist() == [32] * 8
+    assert _get_feat_extract_output_lengths(frames).tolist() == [audio_tokens(32)] * 8 == [4] * 8
+    with torch.no_grad():
+        encoded = thinker.get_audio_features(
+            batch["input_features"], feature_attention_mask=batch["feature_attention_mask"]
+        ).last_hidden_state
+        # The model itself does not compare the numbers: it would take the first of too many without a word.
+        assert len(encoded) == int((batch["input_ids"] == AUDIO).sum()) == 8 * 4
+        for chunk in range(8):
+            alone = thinker.get_audio_features(
+                batch["input_features"][chunk : chunk + 1],
+                feature_attention_mask=batch["feature_attention_mask"][chunk : chunk + 1],
+            ).last_hidden_state
+            # Each on its own, and where its placeholders stand: as a server hears them.
+            torch.testing.assert_close(encoded[4 * chunk : 4 * chunk + 4], alone, rtol=0, atol=1e-5)
+
+
+def test_rows_meet_their_own_audio(thinker: Any, batch: dict[str, Any]) -> None:
+    import torch
+
+    with torch.no_grad():
+        together = thinker(**_inputs(batch)).logits
+    chunks = batch["chunk_mask"].sum(dim=1).tolist()
+    for row, (first, count) in enumerate(zip(np.cumsum([0, *chunks]), chunks, strict=False)):
+        length = int(batch["attention_mask"][row].sum())
+        with torch.no_grad():
+            alone = thinker(
+                input_ids=batch["input_ids"][row : row + 1, :length],
+                attention_mask=batch["attention_mask"][row : row + 1, :length],
+                input_features=batch["input_features"][first : first + count],
+                feature_attention_mask=batch["feature_attention_mask"][first : first + count],
+            ).logits
+        torch.testing.assert_close(together[row, :length], alone[0], rtol=0, atol=1e-4)
+
+
+def test_the_loss_is_that_of_text_and_silence_alone(thinker: Any, batch: dict[str, Any]) -> None:
+    import torch
+
+    with torch.no_grad():
+        answer = thinker(**_inputs(batch))
+    labels = batch["labels"][:, 1:]
+    logs = torch.log_softmax(answer.logits[:, :-1].float(), dim=-1)
+    counted = [-logs[row, place, labels[row, place]] for row, place in (labels != -100).nonzero().tolist()]
+    assert torch.isfinite(answer.loss)
+    torch.testing.assert_close(answer.loss, torch.stack(counted).mean(), rtol=1e-4, atol=1e-4)
+    # Every text token and every silence that is not padding, and nothing else.
+    assert len(counted) == int((batch["attention_mask"] == 1).sum()) - 8 * 4
+
+
+def test_it_can_be_learnt(thinker: Any, batch: dict[str, Any]) -> None:
+    import torch
+
+    optimizer = torch.optim.AdamW(thinker.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(30):
+        loss = thinker(**_inputs(batch)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0] / 2
+    # What was learnt came through the ears too.
+    assert thinker.model.audio_tower.conv_out.weight.grad.abs().sum() > 0
+
+
+def test_the_default_configuration_would_take_silence_for_audio() -> None:
+    from transformers.models.qwen3_omni_moe.configuration_qwen3_omni_moe import Qwen3OmniMoeThinkerConfig
+
+    from duplexforge.errors import ConfigError
+    from duplexforge.loading.collator import Collator
+
+    with pytest.raises(ConfigError, match="cannot be both the audio token of the model and silence"):
+        Collator(DuplexFormat(), audio_token_id=Qwen3OmniMoeThinkerConfig().audio_token_id)
+
+
+def test_the_real_names() -> None:
+    """``forward`` takes the names we give."""
+    import inspect
+
+    from transformers import Qwen3OmniMoeThinkerForConditionalGeneration
+
+    assert set(MODEL_INPUTS) <= set(inspect.signature(Qwen3OmniMoeThinkerForConditionalGeneration.forward).parameters)
