@@ -14,6 +14,7 @@ import typer
 
 from duplexforge import __version__
 from duplexforge.cli_autokick import autokick
+from duplexforge.cli_codec import codec_app
 from duplexforge.cli_convert import convert_app
 from duplexforge.cli_duplex import duplex_app
 from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, open_site, show
@@ -21,6 +22,7 @@ from duplexforge.cli_publish import COMMANDS as PUBLISHING
 from duplexforge.cli_queue import queue_app
 from duplexforge.cli_seed import search, seed_app
 from duplexforge.cli_status import status
+from duplexforge.cli_train import data_app, train_app
 from duplexforge.errors import DuplexforgeError
 
 app = typer.Typer(
@@ -35,6 +37,9 @@ app.add_typer(seed_app, name="seed")
 app.command()(search)
 app.add_typer(queue_app, name="queue")
 app.add_typer(convert_app, name="convert")
+app.add_typer(train_app, name="train")
+app.add_typer(data_app, name="data")
+app.add_typer(codec_app, name="codec")
 app.add_typer(duplex_app, name="duplex")
 app.command()(autokick)
 for command in PUBLISHING:

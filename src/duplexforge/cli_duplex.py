@@ -131,17 +131,20 @@ def build(
     from duplexforge import log
     from duplexforge.duplex.build import PACKINGS, BuildSettings, run
     from duplexforge.duplex.stretches import StretchRules
+    from duplexforge.layout import language_subtag
 
     log.setup()
-    bounds = (min_seconds, max_seconds, max_pause, min_turns, max_overlap, max_others, min_dnsmos, allow_unscored)
-    rules = StretchRules(*bounds, tuple(filter(None, languages.split(","))))
-    caps = {"text_tokens": text_tokens, "max_event_tokens": max_event_tokens}
+    least: dict[str, Any] = {"min_seconds": min_seconds, "min_turns": min_turns, "min_dnsmos": min_dnsmos}
+    most: dict[str, Any] = {"max_seconds": max_seconds, "max_pause": max_pause, "max_overlap": max_overlap}
+    known = tuple(language_subtag(one) for one in languages.split(",") if one.strip())
+    rules = StretchRules(**least, **most, max_others=max_others, allow_unscored=allow_unscored, languages=known)
+    caps: dict[str, Any] = {"text_tokens": text_tokens, "max_event_tokens": max_event_tokens}
     fmt = _format(model, revision, silence_token, frames_per_chunk=frames_per_chunk, alignment=alignment, **caps)
     where = _where(source, corpus, rules, language=language, licence=licence)
-    made = (agent_speaker, window, overlap, _ratios(splits), embedding, _one_of(PACKINGS, audio_format), shards)
-    settings = BuildSettings(fmt, *made, workers=workers, overwrite=overwrite)
+    settings = BuildSettings(fmt, agent_speaker, window, overlap, _ratios(splits), embedding, shards=shards)
+    ways: dict[str, Any] = {"packing": _one_of(PACKINGS, audio_format), "workers": workers, "overwrite": overwrite}
     with _bar() as told:
-        report = run(where, settings, out, mode=mode, dry_run=dry_run, told=told)
+        report = run(where, replace(settings, **ways), out, mode=mode, dry_run=dry_run, told=told)
     show(json, report.to_json(), report.to_text())
     raise typer.Exit(report.exit_code)
 

@@ -1,6 +1,6 @@
 """One speaker's recording from any file, as a stream at any rate: ten hours take no more memory than a minute.
 
-libsndfile decodes what it can (WAV, FLAC, Ogg, MP3, AIFF …) and FFmpeg the rest; soxr resamples. A pair of tracks lives on
+libsndfile decodes what it can (WAV, FLAC, Ogg, AIFF …) and FFmpeg the rest; soxr resamples. A pair of tracks lives on
 one clock, so a file whose middle cannot be decoded is refused whole: going on behind a hole would shift what follows it.
 """
 
@@ -80,18 +80,16 @@ class FileAudio:
 
 def header_of(path: Path) -> Header:
     """Rate, channels and length of a file by its header alone; InputError (``unreadable_audio``) when it has none."""
-    try:
-        # As bytes: soundfile refuses names that are no Unicode.
-        with sf.SoundFile(os.fsencode(path)) as file:
+    if file := _by_libsndfile(path):
+        with file:
             return Header(int(file.samplerate), int(file.channels), int(file.frames))
-    except sf.LibsndfileError:
-        pass
     with _opened(path) as container:
         stream = container.streams.audio[0]
         rate, channels = int(stream.codec_context.sample_rate or 0), int(stream.codec_context.channels or 0)
         if not rate or not channels:
             raise InputError(f"{path.name} has no audio that can be decoded", reason="unreadable_audio")
-        known = stream.duration is not None and stream.time_base is not None
+        # The length of an MP3 is its first frame's claim, or a guess by its size.
+        known = stream.duration is not None and stream.time_base is not None and container.format.name != "mp3"
         frames = round(stream.duration * stream.time_base * rate) if known else None
         return Header(rate, channels, frames)
 
@@ -163,21 +161,29 @@ class _Holes:
 
 def _decoded(path: Path, header: Header) -> Iterator[Samples]:
     """float32[n, channels] in blocks of some seconds, at the file's own rate."""
-    try:
-        file: Any = sf.SoundFile(os.fsencode(path))
-    except sf.LibsndfileError:
+    file = _by_libsndfile(path)
+    if file is None:
         yield from _by_ffmpeg(path, header)
         return
     with file:
-        count = 0
         try:
-            for block in file.blocks(_BLOCK * header.rate, dtype="float32", always_2d=True):
-                count += len(block)
-                yield block
+            yield from file.blocks(_BLOCK * header.rate, dtype="float32", always_2d=True)
         except sf.LibsndfileError as error:
             raise InputError(f"{path.name} cannot be decoded: {error.error_string}", reason="corrupt") from error
-        if count != file.frames:
-            raise InputError(f"{path.name} ends after {count} of {file.frames} samples", reason="corrupt")
+
+
+def _by_libsndfile(path: Path) -> Any | None:
+    """The file opened by libsndfile, None where FFmpeg must read it."""
+    try:
+        # As bytes: soundfile refuses names that are no Unicode.
+        file = sf.SoundFile(os.fsencode(path))
+    except sf.LibsndfileError:
+        return None
+    if file.format != "MP3":
+        return file
+    # Of an MP3 that was cut off it makes silence up to the length that the file claims.
+    file.close()
+    return None
 
 
 def _by_ffmpeg(path: Path, header: Header) -> Iterator[Samples]:

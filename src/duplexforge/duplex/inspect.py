@@ -91,7 +91,8 @@ def timeline(look: Look) -> Group:
         seconds = float((look.first + number) * look.fmt.chunk_seconds)
         words = Text("|".join(piece.replace("\n", "⏎") for piece in said)) if said else Text("·", style="dim")
         table.add_row(f"{seconds:.2f}", _bar(user[number]), _bar(agent[number]), words)
-    return Group(Text(look.session_id, style="bold"), Text(_caption(look)), table)
+    note = Text("levels in dB of full scale; a bar stands between two tokens", style="dim")
+    return Group(Text(look.session_id, style="bold"), Text(_caption(look)), note, table)
 
 
 def _bar(level: float) -> Text:
@@ -104,7 +105,7 @@ def _caption(look: Look) -> str:
     return (
         f"user {about['user_speaker']}, agent {about['agent_speaker']}, {about['split']}, {about['chunks']} chunks of "
         f"{float(look.fmt.chunk_seconds):g} s, {about['tokens']} tokens, {about['capped']} capped; "
-        f"flags: {', '.join(about['flags'] or []) or 'none'}; levels in dB of full scale, a bar between tokens"
+        f"flags: {', '.join(about['flags'] or []) or 'none'}"
     )
 
 

@@ -79,6 +79,7 @@ class MagicHub:
         sessions: dict[str, list[_Seat]] = {}
         for seat in self._seats():
             sessions.setdefault(seat.conversation, []).append(seat)
+        # By the id that is written, hashed or not: that is the order others rely on.
         named = sorted((_safe("conversation", name), name) for name in sessions)
         for conversation_id, name in named:
             try:
@@ -126,12 +127,14 @@ class MagicHub:
         name, group = seats[0].conversation, seats[0].group
         first, second = self._pair(name, seats)
         tracks, sources = [], {}
+        # Both of all before the lines: a conversation that is left out is one problem, not one for each of its lines too.
         headers = [self._header(seat) for seat in (first, second)]
         bodies = [self._body(seat) for seat in (first, second)]
         for seat, header, body in zip((first, second), headers, bodies, strict=True):
             where = self._relative(_there(seat.text))
             said = parse_transcript(body, file=where, speaker=seat.speaker, seconds=header.seconds)
             self.problems += said.problems
+            # A worker process may stand in another folder.
             audio = FileAudio(str(_there(seat.audio).absolute()))
             speaker = _safe("speaker", seat.speaker)
             tracks.append(Track(speaker, audio, tuple(said.utterances), said.gender))
@@ -151,6 +154,7 @@ class MagicHub:
 
     def _pair(self, name: str, seats: list[_Seat]) -> tuple[_Seat, _Seat]:
         """The two of a conversation, complete and of different speakers."""
+        # Even when only two of them are complete: which two belong together is a guess.
         if len(seats) > 2:
             raise _Broken(name, "too_many_tracks", f"{len(seats)} tracks, {_list([seat.stem for seat in seats])}")
         for seat in seats:
@@ -162,6 +166,7 @@ class MagicHub:
                 raise _Broken(self._relative(seat.text), "no_audio", f"there is no {AUDIO}/{seat.stem}.wav")
         if len(seats) < 2:
             raise _Broken(name, "one_track", f"only one track, {seats[0].stem}")
+        # A second take of one person, and no talk.
         if seats[0].speaker == seats[1].speaker:
             raise _Broken(name, "same_speaker", f"both tracks are of {seats[0].speaker}")
         return seats[0], seats[1]
@@ -215,6 +220,7 @@ class MagicHub:
 def _corpus_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
+    # Archives unpack into a folder of their own, sometimes twice.
     for depth in ("", "*", "*/*"):
         found = sorted(path for path in (folder.glob(depth) if depth else [folder]) if _is_corpus(path))
         if len(found) > 1:

@@ -26,6 +26,8 @@ _LEAST_PAUSE = 0.03
 # Elsewhere a stop consonant is a pause of some 0.05 s inside a word.
 _LEAST_ELSEWHERE = 0.1
 _TOUCHING = 0.05
+# Turns further apart than this do not follow each other: their borders are the voice detector's, and those are right.
+_APART = 1.0
 # The level of a pause is told from what is heard around it; where all is within so many dB there is none to be told.
 _LEAST_RANGE = 15.0
 _CONTEXT = 0.5
@@ -106,7 +108,7 @@ def _start_of(one: Said, others: Sequence[Said], read: Read, rules: Masking) -> 
     if any(other.start <= one.start < other.end for other in others):
         return one.start
     before = max((other for other in others if other.end <= one.start), key=lambda other: other.end, default=None)
-    if before is None or one.start - before.end > 2 * rules.reach:
+    if before is None or one.start - before.end > _APART:
         return max(0.0, one.start - rules.widen)
     return _change(before, one, read, rules)[1]
 
@@ -115,7 +117,7 @@ def _end_of(one: Said, others: Sequence[Said], read: Read, rules: Masking) -> fl
     if any(other.start < one.end <= other.end for other in others):
         return one.end
     behind = min((other for other in others if other.start >= one.end), key=lambda other: other.start, default=None)
-    if behind is None or behind.start - one.end > 2 * rules.reach:
+    if behind is None or behind.start - one.end > _APART:
         return one.end + rules.widen
     return _change(one, behind, read, rules)[0]
 

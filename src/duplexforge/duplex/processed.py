@@ -1,13 +1,14 @@
 """Conversations out of processed episodes: the stretches in which two people talk to each other, each on a track of their own.
 
 The pipeline knows who speaks when, but keeps one sound for all. A track is that sound where its speaker is heard and zero
-elsewhere, with short cross-fades; where both speak at once both tracks hold both, and the conversation is flagged.
+elsewhere, with short cross-fades; where both speak at once both tracks hold both, and the conversation is flagged. (Tracks
+that a network has pulled apart would be better; the pipeline keeps none.)
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -19,7 +20,7 @@ from duplexforge.duplex.corpus import Conversation, Problem, Track, Utterance, W
 from duplexforge.duplex.masking import Masking, Said
 from duplexforge.duplex.segments import Segment, Stretch
 from duplexforge.duplex.sounds import EpisodeFile, MaskedAudio, Piece, SegmentFiles, Sound
-from duplexforge.duplex.stretches import Picked, StretchRules, pick
+from duplexforge.duplex.stretches import Picked, Refused, StretchRules, pick
 from duplexforge.episodes import SEGMENTS, Committed, parse_rows, read_file
 from duplexforge.errors import InputError, UsageError
 from duplexforge.layout import Layout, hashed_id, safe_name
@@ -27,9 +28,11 @@ from duplexforge.loading.schema import SideFlag
 from duplexforge.records import Manifest
 from duplexforge.storage import Store
 
-__all__ = ["Processed", "SoundFrom"]
+__all__ = ["Processed", "Refuses", "SoundFrom"]
 
 SoundFrom = Literal["auto", "episode", "segments"]
+Refuses = Callable[[Manifest], str | None]
+"""Why an episode may not be used, in words; None: it may."""
 
 OTHERS, DOUBTFUL = "other_speakers_left_out", "doubtful_text"
 # Reasons of the pipeline to doubt a text, not a sound.
@@ -55,12 +58,18 @@ class _Episode:
     sound: Sound | None
 
 
+def nobody(_manifest: Manifest) -> str | None:
+    """Every episode may be used."""
+    return None
+
+
 class Processed:
     """The conversations of all committed episodes of a store: a :class:`~duplexforge.duplex.corpus.Corpus`.
 
     ``settings`` are those of ``store``, for the processes that read the sound; None: this environment's, with its URL.
     The sound comes from the downloaded recording where that is still there and else from the segments' files, or only from
-    one of them if ``sound`` says so. An episode that cannot be used and each stretch that is not taken is a problem.
+    one of them if ``sound`` says so. ``refuses`` knows who has opted out. An episode that cannot be used and each stretch
+    that is not taken is a problem.
     """
 
     def __init__(
@@ -72,12 +81,14 @@ class Processed:
         settings: StoreSettings | None = None,
         masking: Masking | None = None,
         sound: SoundFrom = "auto",
+        refuses: Refuses = nobody,
     ) -> None:
         if sound not in get_args(SoundFrom):
             raise UsageError(f"there is no sound from {sound!r}: {', '.join(get_args(SoundFrom))}")
         self._store, self._layout = store, layout
         self._settings = settings or config.load("status", store_url=store.url)[StoreSettings]
         self._rules, self._masking, self._from = rules, masking or Masking(), sound
+        self._refuses = refuses
         self.problems: list[Problem] = []
 
     def conversations(self) -> Iterator[Conversation]:
@@ -105,6 +116,8 @@ class Processed:
             message = f"{manifest.folder}{SEGMENTS} has {len(rows)} segments, its manifest says {manifest.segments}"
             raise InputError(message, reason="bad_record")
         picked = pick(rows, self._rules)
+        if why := self._refuses(manifest):
+            picked = Picked([], [Refused(0.0, manifest.hours.source * 3600, "opted_out", why)])
         if not picked.stretches:
             return _Episode(manifest, picked, {}, None)
         spoken = parse_rows(_SPOKEN, read_file(self._store, manifest, _WORDS) or b"{}", manifest.folder + _WORDS)
@@ -144,7 +157,7 @@ class Processed:
 
     def _track(self, found: _Episode, stretch: Stretch, speaker: str) -> Track:
         assert found.sound is not None
-        said = tuple(Said(one.start, one.end, one.speaker) for one in stretch.segments)
+        said = tuple(Said(one.start, one.end, one.speaker) for one in stretch.segments + stretch.around)
         audio = MaskedAudio(_part(found.sound, stretch), stretch.start, stretch.end, speaker, said, self._masking)
         utterances = [_utterance(one, stretch, found.words) for one in stretch.of(speaker) if one.says]
         return Track(_speaker(found.manifest.episode_id, speaker), audio, tuple(utterances))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def write_scripts(
     report = Report(
         source, str(out), "script", dry_run, planned.conversations, planned.skipped, problems=planned.problems
     )
-    names = {seat.session_id: f"{_stem(seat)}.json" for seat in planned.seats}
+    names = _names(planned.seats)
     _check(out, list(names.values()), overwrite=overwrite)
     count(planned, fmt, tokenizer, report)
     report.files = len(names) + bool(report.problems)
@@ -103,11 +104,11 @@ def _check(out: Path, names: list[str], *, overwrite: bool) -> None:
         raise UsageError(f"{out} holds {there[0]} already: take another folder or --overwrite")
 
 
-def _stem(seat: Seat) -> str:
-    """The name of the track's own file; where a track is no file of its own, the session id."""
-    path = getattr(seat.agent_track.audio, "path", None)
-    shared = path == getattr(seat.user_track.audio, "path", None)
-    return Path(path).stem if path and not shared else seat.session_id
+def _names(seats: Sequence[Seat]) -> dict[str, str]:
+    """File names by session id: as the track's own file, or as the session where a track has no file to itself."""
+    stems = {seat.session_id: Path(getattr(seat.agent_track.audio, "path", "")).stem for seat in seats}
+    taken = Counter(stems.values())
+    return {name: f"{stem if stem and taken[stem] == 1 else name}.json" for name, stem in stems.items()}
 
 
 def _body(aligned: Aligned) -> bytes:

@@ -41,11 +41,15 @@ class Segment(BaseModel):
 
 @dataclass(frozen=True)
 class Stretch:
-    """``segments`` in time order, of all who are heard; ``start`` and ``end`` leave a little room around them."""
+    """``segments`` in time order, of all who are heard; ``start`` and ``end`` leave a little room around them.
+
+    ``around`` is what is no part of it and lies at its ends, or reaches into it.
+    """
 
     segments: tuple[Segment, ...]
     start: float
     end: float
+    around: tuple[Segment, ...] = ()
 
     @cached_property
     def speakers(self) -> tuple[str, ...]:
@@ -88,8 +92,10 @@ class Stretch:
 
     @property
     def others(self) -> float:
-        """Seconds in which somebody else says something."""
-        return sum(one.seconds for one in self.segments if one.says and one.speaker not in self.speakers)
+        """Seconds in which somebody else says something, from the first to the last segment."""
+        first, last = self.segments[0].start, max(one.end for one in self.segments)
+        strangers = [one for one in self.segments + self.around if one.says and one.speaker not in self.speakers]
+        return _covered((max(one.start, first), min(one.end, last)) for one in strangers)
 
     @property
     def dnsmos(self) -> float | None:

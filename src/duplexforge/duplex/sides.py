@@ -24,6 +24,7 @@ from duplexforge.duplex.tokens import Tokenizer, load_tokenizer
 from duplexforge.duplex.writing import write_rows
 from duplexforge.errors import InputError
 from duplexforge.framing import DuplexFormat, Stream
+from duplexforge.layout import hashed_id
 from duplexforge.loading.packing import Packer, Packing, Pcm
 from duplexforge.loading.schema import SideFlag, Totals, storage_schema
 from duplexforge.loading.sequence import events_json, stream_of
@@ -69,7 +70,8 @@ class SideWork:
         except InputError as error:
             problem = Problem(seat.conversation.conversation_id, None, error.reason, str(error))
             return Built(None, Totals(), (problem,))
-        path = self.folder / f"{seat.session_id}.arrow"
+        # Two names of 200 signs are more than a file may have.
+        path = self.folder / f"{hashed_id('side', seat.session_id)}.arrow"
         write_rows(path, [row], storage_schema())
         return Built(path, totals, tuple(problems))
 

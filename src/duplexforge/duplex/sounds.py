@@ -142,7 +142,8 @@ def _decoded_episode(episode: EpisodeFile, rate: int) -> Pcm:
         return np.memmap(file, dtype=np.int16, mode="r")
 
 
-@lru_cache(maxsize=16)
+# A conversation of a quarter of an hour, which is read several times over; some tens of megabytes.
+@lru_cache(maxsize=128)
 def _decoded_piece(settings: StoreSettings, key: str, sha256: str, rate: int) -> Pcm:
     with tempfile.TemporaryDirectory(prefix="duplexforge-") as folder:
         path = _fetched(_store(settings), key, sha256, Path(folder))

@@ -62,16 +62,16 @@ def embed_track(embedder: Embedder, track: Track) -> Embedding | None:
 def voice_of(audio: Audio, utterances: Iterable[Utterance], seconds: float = _MOST_SECONDS) -> Samples:
     """The samples at 16 kHz of the longest utterances, up to ``seconds`` of them, in order of time; no more is held."""
     spans = _longest(utterances, round(seconds * RATE))
-    parts: list[Samples] = []
+    parts: list[Samples] = [np.zeros(0, np.float32)]
     start = 0
-    for block in audio.blocks(RATE):
+    for block in audio.blocks(RATE) if spans else ():
         end = start + len(block)
         # A copy: a slice would keep its whole block alive.
         parts += [block[max(a - start, 0) : b - start].copy() for a, b in spans if a < end and b > start]
         start = end
-        if not spans or start >= spans[-1][1]:
+        if start >= spans[-1][1]:
             break
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    return np.concatenate(parts)
 
 
 def _longest(utterances: Iterable[Utterance], most: int) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from duplexforge.duplex.segments import Segment, Stretch
 from duplexforge.errors import UsageError
+from duplexforge.layout import UNKNOWN_LANGUAGE, language_subtag
 
 __all__ = ["Picked", "Refused", "StretchRules", "pick"]
 
@@ -43,7 +44,7 @@ class StretchRules:
     allow_unscored: bool = False
     """Take a stretch with segments that have no score too; they do not count in the mean."""
     languages: tuple[str, ...] = ()
-    """Take only these (primary subtags); none: all."""
+    """Take only these, ``en-US`` being ``en``; none: all."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -54,6 +55,11 @@ class StretchRules:
                 raise UsageError(f"{_option(name)} is a share of 0 to 1, not {getattr(self, name)}")
         if self.min_seconds > self.max_seconds:
             raise UsageError("--min-seconds must not exceed --max-seconds")
+        known = tuple(language_subtag(code) for code in self.languages)
+        for code, given in zip(known, self.languages, strict=True):
+            if code == UNKNOWN_LANGUAGE != given.strip().lower():
+                raise UsageError(f"--languages: {given!r} is no language")
+        object.__setattr__(self, "languages", known)
 
 
 def _option(name: str) -> str:
@@ -184,9 +190,9 @@ def _cut(run: Sequence[Segment], most: float) -> int:
     for index, one in enumerate(run[1:], 1):
         if reached - begin > most:
             break
-        pause = one.start - reached
+        pause = round(one.start - reached, 6)
         # Early cuts only when there is no other: crumbs are no conversations.
-        if pause >= 0 and (pause > widest or run[best - 1].end - begin < most / 2 <= reached - begin):
+        if pause >= 0 and (pause >= widest or run[best - 1].end - begin < most / 2 <= reached - begin):
             best, widest = index, pause
         reached = max(reached, one.end)
     return best
@@ -194,12 +200,15 @@ def _cut(run: Sequence[Segment], most: float) -> int:
 
 def _framed(run: Sequence[Segment], everyone: Sequence[Segment]) -> Stretch:
     start, end = run[0].start, max(one.end for one in run)
-    before = max((one.end for one in everyone if one.end <= start), default=0.0)
-    behind = min((one.start for one in everyone if one.start >= end), default=end + 2 * _EDGE)
+    own = {one.segment_id for one in run}
+    near = [one for one in everyone if one.end > start - 1 and one.start < end + 1 and one.segment_id not in own]
+    before = max((min(one.end, start) for one in near if one.start < start), default=start - 2 * _EDGE)
+    behind = min((max(one.start, end) for one in near if one.end > end), default=end + 2 * _EDGE)
     return Stretch(
         tuple(run),
-        round(start - min(_EDGE, (start - before) / 2), 3),
+        round(max(0.0, start - min(_EDGE, (start - before) / 2)), 3),
         round(end + min(_EDGE, (behind - end) / 2), 3),
+        tuple(near),
     )
 
 

@@ -91,14 +91,17 @@ def _checksum(inner: Any) -> str:
 def load_tokenizer(model: str, revision: str | None = None) -> Tokenizer:
     """The tokenizer of ``model``, a folder or a name on the Hub, there at the commit ``revision``.
 
-    Raises ModelError(``model_missing``) when it cannot be had. Code that comes with a model is never run.
+    Raises ModelError(``model_missing``) when it cannot be had, ConfigError without the package that reads it. Code that
+    comes with a model is never run.
     """
     folder = Path(model).expanduser()
     if not folder.is_dir() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
         raise ModelError(f"there is no folder {model}: give one that holds tokenizer.json, or a name on the Hub")
-    # Only here: it brings torch along where torch is installed, some seconds.
-    from transformers import AutoTokenizer
-
+    try:
+        # Only here: it brings torch along where torch is installed, some seconds.
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise ConfigError("tokens want transformers: pip install -c requirements.txt 'duplexforge[duplex]'") from error
     try:
         where = str(folder) if folder.is_dir() else model
         inner = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)

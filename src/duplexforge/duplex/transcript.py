@@ -40,10 +40,14 @@ _GENDERS = {
 }
 
 _LINE = re.compile(r"\s*\[([^\[\]]*)\](.*)", re.DOTALL)
+# Nine digits: hundreds of days, and no number that a float would round.
 _NUMBER = r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)"
 _TIMES = re.compile(rf"\s*{_NUMBER}\s*,\s*{_NUMBER}\s*")
 _COMMA_TIMES = re.compile(r"\s*(-?[0-9]{1,9}),([0-9]{1,9})\s*,\s*(-?[0-9]{1,9}),([0-9]{1,9})\s*")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# No blank inside: "[so he said]" is text.
 _TAG = re.compile(r"\[\s*([^\[\]\s]+)\s*\]")
+# Times of two decimals may end so much later than the samples do.
 _ROUNDING = 0.01
 _SHOWN = 60
 
@@ -71,6 +75,7 @@ def parse_transcript(body: bytes, *, file: str, speaker: str, seconds: float | N
     """Read a transcript whose file is named for ``speaker`` and whose audio lasts ``seconds`` (None: not known)."""
     reader = _Reader(file, unicodedata.normalize("NFC", speaker), seconds)
     text = reader.decoded(body)
+    # As bytes: in a text, splitlines would also part at signs that may stand inside a line.
     for number, line in enumerate(text.splitlines(), 1):
         reader.read(number, line)
     return reader.finish()
@@ -125,6 +130,7 @@ class _Reader:
             return
         times, speaker, gender, said = _fields(text)
         start, end = _seconds(times)
+        # Before the times are weighed: nothing is made of them.
         if speaker.casefold() in _NOISE:
             self._found.noise += 1
             return
@@ -134,6 +140,7 @@ class _Reader:
         if tags and not _has_words(words):
             self._found.non_text += 1
             return
+        # Whatever leaves the line out comes first; what is only doubted must not be told of a line that is lost.
         self._say(number, self._timed(number, start, end, words))
         self._found.tags += tags
         self._doubt(number, gender, said, words)
@@ -167,7 +174,7 @@ class _Reader:
 
     def _doubt(self, number: int, gender: str, said: str, words: str) -> None:
         """What may be wrong with a line that is taken."""
-        if _controls(said):
+        if _CONTROL.search(said):
             self._tell(number, "control_characters", "control characters in the text were made spaces", kept=True)
         if "[" in words or "]" in words:
             self._tell(number, "unknown_tag", f"brackets that are no known tag stay in {words[:_SHOWN]!r}", kept=True)
@@ -178,6 +185,7 @@ class _Reader:
 
     def finish(self) -> Transcript:
         """What can only be said of the whole file."""
+        # Lines of the same times stay in the order of the file, so that two runs agree.
         self._said.sort(key=lambda said: (said[0].start, said[0].end, said[1]))
         ends = 0.0
         for one, number in self._said:
@@ -238,16 +246,8 @@ def _without_tags(said: str) -> tuple[str, Counter[str]]:
         return " "
 
     text = _TAG.sub(taken, said)
-    return " ".join("".join(" " if _control(sign) else sign for sign in text).split()), tags
+    return " ".join(_CONTROL.sub(" ", text).split()), tags
 
 
 def _has_words(text: str) -> bool:
     return any(sign.isalnum() for sign in text)
-
-
-def _control(sign: str) -> bool:
-    return unicodedata.category(sign) == "Cc"
-
-
-def _controls(text: str) -> bool:
-    return any(_control(sign) and sign != "\t" for sign in text)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from duplexforge.errors import ConfigError, InputError
 from duplexforge.framing import DuplexFormat, Ints
 from duplexforge.loading.places import Place, place_of
-from duplexforge.loading.schema import FORMAT, DuplexManifest
+from duplexforge.loading.schema import FORMAT, DuplexManifest, window_schema
 from duplexforge.loading.sides import STREAMS, Floats, Sides, arrow_files, mapped
 from duplexforge.records import parse
 
@@ -77,7 +77,7 @@ class DuplexDataset(Sequence[Item]):
     ) -> None:
         self.place, self.manifest, self.format, self.split = place, manifest, fmt, split
         self._sides = Sides(place, manifest, fmt, streams=streams)
-        tables = [mapped(place, entry) for entry in arrow_files(manifest, split)]
+        tables = [mapped(place, entry, window_schema()) for entry in arrow_files(manifest, split)]
         # Names once and numbers for the rest: a million windows belong to a few sides.
         self._sessions, self._session = np.unique(_column(tables, "session_id", str), return_inverse=True)
         self._numbers = _column(tables, "seq_id", np.int64)

@@ -6,21 +6,20 @@ compared with its checksum in the manifest once; then it stands in the cache und
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from duplexforge import config
 from duplexforge.config import StoreSettings
 from duplexforge.errors import ConfigError, StoreError
+from duplexforge.loading.fetching import fetch
 from duplexforge.loading.hub import HubFolder
 from duplexforge.loading.kept import default_cache, differs, locked, missing
 from duplexforge.loading.schema import MANIFEST
 from duplexforge.records import FileEntry
-from duplexforge.storage import Store, open_store
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -92,13 +91,12 @@ class Folder:
         return path
 
 
-@dataclass
+@dataclass(frozen=True)
 class StoreFolder:
     """A prefix of an object store; files are kept in ``cache`` under their checksums."""
 
     settings: StoreSettings
     cache: Path
-    _store: Store | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -107,7 +105,13 @@ class StoreFolder:
 
     def manifest(self) -> bytes | None:
         """As a place does."""
-        return self._opened().find(MANIFEST)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / MANIFEST
+            try:
+                fetch(self.settings, MANIFEST, path)
+            except FileNotFoundError:
+                return None
+            return path.read_bytes()
 
     def path(self, entry: FileEntry) -> Path:
         """As a place does."""
@@ -120,27 +124,16 @@ class StoreFolder:
         return kept
 
     def _fetch(self, entry: FileEntry, kept: Path) -> None:
-        handle, name = tempfile.mkstemp(dir=kept.parent, prefix=".fetched-")
-        os.close(handle)
-        part = Path(name)
         try:
-            if self._opened().download(entry.name, part) != entry.sha256:
-                raise differs(self.name, entry)
-            part.replace(kept)
+            with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetched-") as folder:
+                part = Path(folder) / kept.name
+                if fetch(self.settings, entry.name, part) != entry.sha256:
+                    raise differs(self.name, entry)
+                part.replace(kept)
         except FileNotFoundError as error:
             raise missing(self.name, entry) from error
         except OSError as error:
             raise StoreError(f"cannot keep {entry.name} in {self.cache}: {error.strerror}", reason="disk") from error
-        finally:
-            part.unlink(missing_ok=True)
-
-    def _opened(self) -> Store:
-        self._store = self._store or open_store(self.settings)
-        return self._store
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Connections belong to one process.
-        return {**self.__dict__, "_store": None}
 
 
 def _whole(path: Path, entry: FileEntry) -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from duplexforge.errors import InputError
 from duplexforge.framing import DuplexFormat, Stream
 from duplexforge.loading.places import Place
-from duplexforge.loading.schema import STORAGE, DuplexManifest
+from duplexforge.loading.schema import STORAGE, DuplexManifest, storage_schema
 from duplexforge.loading.sequence import parse_events, stream_of
 from duplexforge.records import FileEntry
 
@@ -31,8 +31,8 @@ class Side:
 
     session_id: str
     stream: Stream
-    user_audio: Any
-    target_audio: Any
+    user_audio: memoryview
+    target_audio: memoryview
     speaker_embedding: Floats | None
 
     @property
@@ -78,11 +78,11 @@ class Sides:
             ).reshape(-1, fmt.agent_samples),
         )
 
-    def _part(self, side: Side, cell: Any, rate: int, start: int, end: int) -> Floats:
+    def _part(self, side: Side, cell: memoryview, rate: int, start: int, end: int) -> Floats:
         from duplexforge.loading.packing import unpack_part
 
         try:
-            pcm, told = unpack_part(memoryview(cell.as_buffer()), start, end)
+            pcm, told = unpack_part(cell, start, end)
         except InputError as error:
             raise InputError(f"{self._where(side.session_id)}: {error}", reason=error.reason) from error
         if told != rate:
@@ -109,7 +109,7 @@ class Sides:
     def _rows(self, entry: FileEntry) -> dict[str, Any]:
         """Session id → (record batch, row in it) of one file."""
         if entry.name not in self._files:
-            batches = mapped(self._place, entry).to_batches()
+            batches = mapped(self._place, entry, storage_schema()).to_batches()
             self._files[entry.name] = {
                 name: (batch, row)
                 for batch in batches
@@ -131,13 +131,20 @@ class Sides:
         return Side(
             session_id,
             stream_of(events, self._format, value("chunks").as_py()),
-            value("user_audio"),
-            value("target_audio"),
+            _view(batch.column("user_audio"), row),
+            _view(batch.column("target_audio"), row),
             None if vector is None else np.asarray(vector, dtype=np.float32),
         )
 
     def _where(self, session_id: str) -> str:
         return f"{self._place.name}: {STORAGE}/{session_id}"
+
+
+def _view(column: Any, row: int) -> memoryview:
+    """A cell of a binary column where it lies; pyarrow's own scalar would be a copy, of an hour of audio."""
+    _, offsets, data = column.buffers()
+    first, end = np.frombuffer(offsets, dtype=np.int32)[column.offset + row :][:2]
+    return memoryview(data)[first:end]
 
 
 def arrow_files(manifest: DuplexManifest, folder: str) -> list[FileEntry]:
@@ -146,12 +153,19 @@ def arrow_files(manifest: DuplexManifest, folder: str) -> list[FileEntry]:
     return sorted(found, key=lambda one: one.name)
 
 
-def mapped(place: Place, entry: FileEntry) -> Any:
-    """A file as a pyarrow table that lies in the mapped file itself; InputError when it is damaged."""
+def mapped(place: Place, entry: FileEntry, schema: Any) -> Any:
+    """A file as a pyarrow table that lies in the mapped file itself; InputError when it is damaged or lacks a column."""
     import pyarrow as pa
 
     path: Path = place.path(entry)
     try:
-        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{entry.name} of {place.name} cannot be read: {error}", reason="corrupt") from error
+    there = {field.name: field.type for field in table.schema}
+    if lacking := [field.name for field in schema if there.get(field.name) != field.type]:
+        raise InputError(
+            f"{entry.name} of {place.name} lacks columns, or has them of another type: {', '.join(lacking)}",
+            reason="bad_columns",
+        )
+    return table

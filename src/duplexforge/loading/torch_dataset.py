@@ -88,7 +88,8 @@ class TorchStream(IterableDataset[dict[str, Any]]):  # type: ignore[misc] # as a
 
     def __len__(self) -> int:
         """Items that are left of this rank's share of the epoch."""
-        return len(self._share())
+        rest = len(self.data) - int(self._at[1])
+        return rest // self.world if self.even else len(range(self.rank, rest, self.world))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         share, worker = self._share(), get_worker_info()

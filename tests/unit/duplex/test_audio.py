@@ -177,6 +177,17 @@ def test_a_file_whose_end_is_missing_is_refused(tmp_path: Path) -> None:
     assert caught.value.reason == "corrupt"
 
 
+def test_an_mp3_that_was_cut_off_is_not_filled_with_silence(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    sf.write(path, tone(4.0, 16_000), 16_000)
+    assert header_of(path).frames is None
+    found = whole(FileAudio(str(path)), 16_000)
+    assert len(found) == pytest.approx(64_000, abs=1200)
+    assert np.corrcoef(found[:60_000], tone(4.0, 16_000)[:60_000])[0, 1] > 0.99
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert len(whole(FileAudio(str(path)), 16_000)) < 40_000
+
+
 def test_it_travels_to_other_processes(tmp_path: Path) -> None:
     sf.write(tmp_path / "a.wav", tone(0.1, 16_000), 16_000)
     audio = FileAudio(str(tmp_path / "a.wav"), 0)

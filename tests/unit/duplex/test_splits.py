@@ -20,7 +20,9 @@ def corpora(draw: st.DrawFn) -> list[Member]:
     """Conversations of a few speakers who meet in all ways; some share a group, some a name with one."""
     names = st.sampled_from([f"p{number}" for number in range(30)])
     groups = st.sampled_from(["", "", "", "g1", "g2", "p1"])
-    rows = draw(st.lists(st.tuples(names, names, groups, st.integers(0, 10_000)), max_size=25))
+    # Many of one length, so that ties are common.
+    sizes = st.just(600) | st.integers(0, 10_000)
+    rows = draw(st.lists(st.tuples(names, names, groups, sizes), max_size=25))
     return [Member(f"c{number:02d}", (a, b), group, size) for number, (a, b, group, size) in enumerate(rows)]
 
 
@@ -103,6 +105,21 @@ def test_strangers_are_divided_as_asked() -> None:
     division = assign(strangers(100), RATIOS)
     assert counts(division) == [90, 5, 5]
     assert division.notes == ()
+
+
+def test_the_largest_go_first() -> None:
+    members = [Member(f"c{size}", (f"a{size}", f"b{size}"), "", size) for size in (9, 10, 29, 49)]
+    division = assign(members, (0.5, 0.3, 0.2))
+    assert division.split_of == {"c49": "train", "c29": "validation", "c10": "test", "c9": "test"}
+
+
+def test_of_equals_the_first_by_name_goes_first() -> None:
+    pair = [Member("d", ("x", "y"), "", 10), Member("a", ("y", "z"), "", 10)]
+    alone = [Member("b", ("u", "v"), "", 10), Member("c", ("v", "w"), "", 10)]
+    # The piece of "a" and "d" is told by "a", however the two were read.
+    wanted = {"a": "train", "b": "validation", "c": "validation", "d": "train"}
+    for members in (pair + alone, alone + pair, alone + pair[::-1], pair[::-1] + alone[::-1]):
+        assert assign(members, (1, 1, 0)).split_of == wanted
 
 
 def test_shares_need_not_add_up_to_one() -> None:

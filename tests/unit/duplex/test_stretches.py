@@ -135,6 +135,12 @@ def test_a_stretch_that_is_too_long_is_cut_at_its_widest_pause() -> None:
     assert [len(one.segments) for one in found.stretches] == [32, 18]
 
 
+def test_among_pauses_of_one_length_the_last_that_fits_is_cut_at() -> None:
+    first, second = picked(made.chat(50), StretchRules(max_seconds=60.0, min_seconds=5.0)).stretches[:2]
+    assert 57.0 < first.seconds <= 60.5
+    assert first.end == second.start
+
+
 def test_without_a_pause_a_long_stretch_stays_whole() -> None:
     turns = [*made.chat(20), (0.6, 49.0, "S01")]
     found = picked(turns, StretchRules(max_seconds=30.0, max_overlap=1.0))
@@ -147,6 +153,14 @@ def test_a_stretch_keeps_away_from_what_lies_around_it() -> None:
     (one,) = found.stretches
     assert (one.start, one.end) == (pytest.approx(1.05), pytest.approx(30.15))
     assert reasons(found) == ["one_speaker", "one_speaker"]
+
+
+def test_who_reaches_into_a_stretch_without_being_part_of_it_is_known() -> None:
+    found = picked([*made.chat(20), (49.0, 60.0, "S02")])
+    (one,) = found.stretches
+    assert [(row.start, row.speaker) for row in one.around] == [(49.0, "ep/S02")]
+    assert one.others == pytest.approx(1.0)
+    assert one.end == 50.0
 
 
 def test_a_segment_without_length_is_counted() -> None:
@@ -165,6 +179,13 @@ def test_a_segment_without_length_is_counted() -> None:
 def test_bounds_that_make_no_sense_are_refused_by_their_option(bounds: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(bounds)).replace('_', '-')}"):
         StretchRules(**bounds)
+
+
+def test_languages_are_taken_as_people_write_them() -> None:
+    assert StretchRules(languages=("en-US", "DEU", "unknown")).languages == ("en", "de", "unknown")
+    assert len(picked(made.chat(20), StretchRules(languages=("eng",))).stretches) == 1
+    with pytest.raises(UsageError, match="--languages: 'klingonese' is no language"):
+        StretchRules(languages=("en", "klingonese"))
 
 
 TURN = st.tuples(st.integers(0, 400), st.integers(0, 40), st.sampled_from(["S00", "S01", "S02"]), st.booleans())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -126,6 +127,12 @@ def test_a_folder_that_holds_no_tokenizer(folder: Path, tmp_path: Path, body: st
     assert sentence.startswith(f"the tokenizer of {tmp_path} cannot be loaded (")
     assert sentence.endswith("): see that it holds tokenizer.json")
     assert "\n" not in sentence
+
+
+def test_without_transformers_the_cure_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match=r"pip install .*duplexforge\[duplex\]"):
+        load_tokenizer(str(folder))
 
 
 def test_a_name_that_the_hub_cannot_give(monkeypatch: pytest.MonkeyPatch) -> None:

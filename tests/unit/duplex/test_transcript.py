@@ -35,6 +35,7 @@ def told(found: Transcript) -> list[tuple[int | None, str, bool]]:
         "  [ 1.5 , 2.25 ]\tG0001\tMale\thello\tthere\r",
         "[1.5,2.25]\tG0001\tmale\t[SONANT] hello[*]there [pii] [ENS]",
         "[1.5,2.25]\tG0001\tmale\thello\u00a0there",
+        "[1.5,2.25] G0001 male \thello\tthere\t",
     ],
 )
 def test_one_utterance_in_many_spellings(line: str) -> None:
@@ -132,6 +133,13 @@ def test_disorder_overlap_and_twins() -> None:
         (6, "overlaps_itself", True),
     ]
     assert "line 1" in found.problems[1].message
+
+
+def test_two_lines_inside_a_long_one_both_overlap_it() -> None:
+    found = read(
+        "[1,9] G0001 male on and on", "[2,3] G0001 male first", "[4,5] G0001 male second", "[9,10] G0001 male then"
+    )
+    assert told(found) == [(2, "overlaps_itself", True), (3, "overlaps_itself", True)]
 
 
 def test_doubtful_lines_are_kept() -> None:

@@ -40,11 +40,11 @@ def _collator(**changes: Any) -> Collator:
 
 
 @given(
-    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
-    limit=st.one_of(st.none(), st.integers(1, 6)),
+    lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    limit=st.one_of(st.none(), st.integers(1, 4)),
     weight=st.one_of(st.none(), st.floats(0, 2)),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_batch_is_its_items(lengths: list[int], limit: int | None, weight: float | None) -> None:
     items = [_item(chunks, seed=number, known=number % 2 == 0) for number, chunks in enumerate(lengths)]
     batch = _collator(max_chunks=limit, silence_weight=weight)(items)

@@ -76,8 +76,8 @@ def test_a_chunk_knows_nothing_of_the_others() -> None:
     assert not np.allclose(log_mels(chunks[12:13])[0], log_mels(chunks[[0, 12]].reshape(1, -1))[0][:, 32:], atol=0.1)
 
 
-@given(chunks=st.integers(0, 130), scale=st.floats(0, 1))
-@settings(max_examples=15, deadline=None)
+@given(chunks=st.integers(0, 70), scale=st.floats(0, 1))
+@settings(max_examples=8, deadline=None)
 def test_shapes_and_bounds(chunks: int, scale: float) -> None:
     samples = (np.random.default_rng(chunks).standard_normal((chunks, 5120)) * scale).astype(np.float32)
     found = log_mels(samples)

@@ -18,29 +18,21 @@ from duplexforge.errors import ConfigError, InputError, RetryLater, Throttled
 from duplexforge.loading import kept, places
 from duplexforge.loading.dataset import DuplexDataset, easy_load
 from duplexforge.loading.schema import MANIFEST
-from duplexforge.storage import Store, open_store
+from duplexforge.storage import Store
 from tests.duplex.folder import MadeFolder, seal, write_folder
-from tests.servers.s3_client import Process, S3Server
+from tests.servers.s3_client import Process
+from tests.unit.loading.conftest import Bucket, bodies
 
 config.quiet_libraries()
 
 TOKEN = "hf_testtokenthatmustnotleak"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeFolder:
-    return write_folder(tmp_path_factory.mktemp("places") / "set", chunks=3)
-
-
-def _same(mine: DuplexDataset, made: MadeFolder) -> None:
-    for one, other in zip(mine, easy_load(made.folder), strict=True):
+def _same(mine: DuplexDataset, small: MadeFolder) -> None:
+    for one, other in zip(mine, easy_load(small.folder), strict=True):
         for name in ("input_sequence", "input_audios", "target_audios", "speaker_embedding"):
             np.testing.assert_array_equal(one[name], other[name])  # type: ignore[literal-required]
         assert (one["session_id"], one["seq_id"]) == (other["session_id"], other["seq_id"])
-
-
-def _bodies(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _names(folder: Path) -> list[str]:
@@ -50,59 +42,41 @@ def _names(folder: Path) -> list[str]:
 # -- an object store ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, made: MadeFolder) -> tuple[str, Store]:
-    """A bucket with the data set below ``sets/one``, and the settings in the environment, as in use."""
-    settings = s3_server.settings(s3_server.fresh_bucket())
-    for name in ("R2_ENDPOINT_URL", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "STORE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-key")
-    store = open_store(settings)
-    for name, body in _bodies(made.folder).items():
-        store.put(f"sets/one/{name}", body)
-    return f"{settings.url}/sets/one", store
-
-
-def test_from_a_store(bucket: tuple[str, Store], made: MadeFolder, tmp_path: Path) -> None:
-    _same(easy_load(bucket[0], cache=tmp_path), made)
-    _same(easy_load(f"{bucket[0]}/", cache=tmp_path), made)
+def test_from_a_store(bucket: Bucket, small: MadeFolder, tmp_path: Path) -> None:
+    _same(easy_load(bucket.url, cache=tmp_path), small)
+    _same(easy_load(f"{bucket.url}/", cache=tmp_path), small)
 
 
 def test_files_of_a_store_are_fetched_late_and_once(
-    bucket: tuple[str, Store], made: MadeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, small: MadeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []
     download = Store.download
     monkeypatch.setattr(Store, "download", lambda self, key, path: fetched.append(key) or download(self, key, path))
-    data = easy_load(bucket[0], cache=tmp_path)
-    assert fetched == ["format.json", "train/data-00000-of-00001.arrow"]
+    data = easy_load(bucket.url, cache=tmp_path)
+    assert fetched == ["manifest.json", "format.json", "train/data-00000-of-00001.arrow"]
     data[-1]
-    assert fetched[2:] == ["storage/data-00001-of-00002.arrow"]
+    assert fetched[3:] == ["storage/data-00001-of-00002.arrow"]
     data[0]
-    assert fetched[3:] == ["storage/data-00000-of-00002.arrow"]
+    assert fetched[4:] == ["storage/data-00000-of-00002.arrow"]
     # Another process, or another run, finds them in the cache.
-    _same(pickle.loads(pickle.dumps(data)), made)
-    _same(easy_load(bucket[0], cache=tmp_path), made)
-    assert len(fetched) == 4
+    _same(pickle.loads(pickle.dumps(data)), small)
+    _same(easy_load(bucket.url, cache=tmp_path), small)
+    assert [name for name in fetched[5:] if name != "manifest.json"] == []
 
 
-def test_many_readers_fetch_a_file_once(
-    bucket: tuple[str, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_readers_fetch_a_file_once(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
     download = Store.download
     monkeypatch.setattr(Store, "download", lambda self, key, path: fetched.append(key) or download(self, key, path))
-    copies = [easy_load(bucket[0], cache=tmp_path) for _ in range(4)]
+    copies = [easy_load(bucket.url, cache=tmp_path) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda data: data[0], copies))
     assert fetched.count("storage/data-00000-of-00002.arrow") == 1
 
 
-def test_other_bytes_in_a_store(bucket: tuple[str, Store], tmp_path: Path) -> None:
-    url, store = bucket
+def test_other_bytes_in_a_store(bucket: Bucket, tmp_path: Path) -> None:
+    url, store = bucket.url, bucket.store
     name = "storage/data-00000-of-00002.arrow"
     body = store.get(f"sets/one/{name}")
     store.put(f"sets/one/{name}", body[:-1] + bytes([body[-1] ^ 1]))
@@ -115,7 +89,7 @@ def test_other_bytes_in_a_store(bucket: tuple[str, Store], tmp_path: Path) -> No
     store.put(f"sets/one/{name}", body)
     assert data[0]["seq_id"] == 0
     store.delete("sets/one/storage/data-00001-of-00002.arrow")
-    with pytest.raises(InputError, match="has no storage/data-00001-of-00002.arrow, which its manifest names"):
+    with pytest.raises(InputError, match=r"has no storage/data-00001-of-00002.arrow, which its manifest names"):
         data[-1]
 
 
@@ -123,21 +97,19 @@ def _kept_name(data: DuplexDataset, name: str) -> str:
     return next(f"{one.sha256}.arrow" for one in data.manifest.files if one.name == name)
 
 
-def test_a_cut_off_file_in_the_cache_is_fetched_again(
-    bucket: tuple[str, Store], made: MadeFolder, tmp_path: Path
-) -> None:
-    list(easy_load(bucket[0], cache=tmp_path))
+def test_a_cut_off_file_in_the_cache_is_fetched_again(bucket: Bucket, small: MadeFolder, tmp_path: Path) -> None:
+    list(easy_load(bucket.url, cache=tmp_path))
     for path in tmp_path.rglob("*.arrow"):
         path.write_bytes(path.read_bytes()[:50])
-    _same(easy_load(bucket[0], cache=tmp_path), made)
+    _same(easy_load(bucket.url, cache=tmp_path), small)
 
 
-def test_no_data_set_there_and_no_place_to_keep_it(bucket: tuple[str, Store], tmp_path: Path) -> None:
-    url, store = bucket
-    with pytest.raises(InputError, match="has no manifest.json"):
+def test_no_data_set_there_and_no_place_to_keep_it(bucket: Bucket, tmp_path: Path) -> None:
+    url, store = bucket.url, bucket.store
+    with pytest.raises(InputError, match=r"has no manifest.json"):
         easy_load(url.removesuffix("one") + "two", cache=tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot write to .*: name another folder with cache="):
+    with pytest.raises(ConfigError, match=r"cannot write to .*: name another folder with cache="):
         easy_load(url, cache=tmp_path / "file")
     store.delete(f"sets/one/{MANIFEST}")
     with pytest.raises(InputError, match="its build did not finish"):
@@ -176,22 +148,22 @@ class Repository:
 
 
 @pytest.fixture
-def repository(hub_url: str, monkeypatch: pytest.MonkeyPatch, made: MadeFolder) -> Repository:
+def repository(hub_url: str, monkeypatch: pytest.MonkeyPatch, small: MadeFolder) -> Repository:
     monkeypatch.setenv("HF_ENDPOINT", hub_url)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     found = Repository(hub_url)
-    found.put(_bodies(made.folder))
+    found.put(bodies(small.folder))
     return found
 
 
 @pytest.mark.parametrize("form", ["{}", "hf://{}", "hf://datasets/{}", "hf://{}@main"])
-def test_from_the_hub(repository: Repository, made: MadeFolder, tmp_path: Path, form: str) -> None:
-    _same(easy_load(form.format(repository.name), cache=tmp_path), made)
+def test_from_the_hub(repository: Repository, small: MadeFolder, tmp_path: Path, form: str) -> None:
+    _same(easy_load(form.format(repository.name), cache=tmp_path), small)
 
 
-def test_from_a_folder_of_a_repository(repository: Repository, made: MadeFolder, tmp_path: Path) -> None:
-    repository.put({f"second/{name}": body for name, body in _bodies(made.folder).items()})
-    _same(easy_load(f"hf://{repository.name}/second", cache=tmp_path), made)
+def test_from_a_folder_of_a_repository(repository: Repository, small: MadeFolder, tmp_path: Path) -> None:
+    repository.put({f"second/{name}": body for name, body in bodies(small.folder).items()})
+    _same(easy_load(f"hf://{repository.name}/second", cache=tmp_path), small)
 
 
 def test_files_of_the_hub_are_fetched_late(repository: Repository, tmp_path: Path) -> None:
@@ -201,28 +173,28 @@ def test_files_of_the_hub_are_fetched_late(repository: Repository, tmp_path: Pat
     assert _names(tmp_path / "hub") == ["data-00000-of-00001.arrow", "data-00001-of-00002.arrow"]
 
 
-def test_all_files_are_of_one_commit(repository: Repository, made: MadeFolder, tmp_path: Path) -> None:
+def test_all_files_are_of_one_commit(repository: Repository, small: MadeFolder, tmp_path: Path) -> None:
     data = easy_load(repository.name, cache=tmp_path)
     first = data.place.name
     other = write_folder(tmp_path / "other", chunks=3, seed=11)
-    commit = repository.put(_bodies(other.folder))
+    commit = repository.put(bodies(other.folder))
     # Opened before the branch moved on: what it reads now still belongs together.
-    _same(data, made)
+    _same(data, small)
     assert commit not in first
     _same(easy_load(repository.name, cache=tmp_path), other)
     _same(easy_load(f"hf://{repository.name}@{commit}", cache=tmp_path), other)
-    _same(easy_load(repository.name, revision=first.partition("@")[2], cache=tmp_path), made)
+    _same(easy_load(repository.name, revision=first.partition("@")[2], cache=tmp_path), small)
 
 
 def test_bytes_from_the_hub_are_hashed_once(
-    repository: Repository, made: MadeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Repository, small: MadeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[str] = []
     file_entry = kept.file_entry
     monkeypatch.setattr(kept, "file_entry", lambda path, name: hashed.append(name) or file_entry(path, name))
-    _same(easy_load(repository.name, cache=tmp_path), made)
-    _same(easy_load(repository.name, cache=tmp_path), made)
-    assert sorted(hashed) == sorted(name for name in _bodies(made.folder) if name != MANIFEST)
+    _same(easy_load(repository.name, cache=tmp_path), small)
+    _same(easy_load(repository.name, cache=tmp_path), small)
+    assert sorted(hashed) == sorted(name for name in bodies(small.folder) if name != MANIFEST)
 
 
 def test_other_bytes_on_the_hub(repository: Repository, tmp_path: Path) -> None:
@@ -233,7 +205,7 @@ def test_other_bytes_on_the_hub(repository: Repository, tmp_path: Path) -> None:
     assert caught.value.reason == "checksum"
 
 
-def test_what_the_hub_does_not_have(repository: Repository, made: MadeFolder, hub_url: str, tmp_path: Path) -> None:
+def test_what_the_hub_does_not_have(repository: Repository, small: MadeFolder, hub_url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no revision 'v9'"):
         easy_load(repository.name, revision="v9", cache=tmp_path)
     with pytest.raises(ConfigError, match="the Hub shows no data set some--one/else"):
@@ -241,7 +213,7 @@ def test_what_the_hub_does_not_have(repository: Repository, made: MadeFolder, hu
     bare = Repository(hub_url)
     with pytest.raises(InputError, match=f"hf://{bare.name}@main has no manifest.json"):
         easy_load(bare.name, cache=tmp_path)
-    bare.put({name: body for name, body in _bodies(made.folder).items() if "storage" not in name})
+    bare.put({name: body for name, body in bodies(small.folder).items() if "storage" not in name})
     with pytest.raises(InputError, match=r"has no storage/data-00000-of-00002.arrow, which its manifest names"):
         easy_load(bare.name, cache=tmp_path)[0]
 
@@ -266,7 +238,7 @@ def test_a_hub_that_is_not_there(repository: Repository, tmp_path: Path, monkeyp
 # -- which place a word means ------------------------------------------------------------------------------------------
 
 
-def test_a_folder_goes_before_a_repository(made: MadeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_goes_before_a_repository(small: MadeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "someone" / "talks", sides=2, chunks=1, files=1)
     assert len(easy_load("someone/talks")) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,16 @@ AUDIO, SILENCE, VOCABULARY = 1001, 1000, 1024
 
 
 @pytest.fixture(scope="module")
-def thinker() -> Any:
+def thinker() -> Iterator[Any]:
     """The model with every part of the real one, 128 mels and the real encoder's windows, and few and narrow layers."""
     import torch
     from transformers import Qwen3OmniMoeThinkerForConditionalGeneration
     from transformers.models.qwen3_omni_moe.configuration_qwen3_omni_moe import Qwen3OmniMoeThinkerConfig
 
     torch.manual_seed(SEED)
+    # Nothing here is large enough for more, and on a busy machine threads wait for each other.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     audio = {
         "num_mel_bins": 128, "d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32,
         "downsample_hidden_size": 8, "output_dim": 32, "n_window": 50, "n_window_infer": 800,
@@ -45,7 +49,8 @@ def thinker() -> Any:
         audio_config=audio, vision_config=vision, text_config=text, audio_token_id=AUDIO, audio_start_token_id=1002,
         image_token_id=1003, video_token_id=1004, vision_start_token_id=1005,
     )  # fmt: skip
-    return Qwen3OmniMoeThinkerForConditionalGeneration(config)
+    yield Qwen3OmniMoeThinkerForConditionalGeneration(config)
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 
 from duplexforge.errors import ConfigError
 from duplexforge.loading.dataset import DuplexDataset, easy_load
-from tests.duplex.folder import write_folder
+from tests.duplex.folder import MadeFolder, write_folder
+from tests.unit.loading.conftest import Bucket
 
 pytestmark = pytest.mark.heavy
 
@@ -20,7 +21,7 @@ AUDIO = 151675
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DuplexDataset:
-    # 13 windows: no number of ranks, workers or batches here divides it.
+    # 12 windows, which neither 5 ranks nor batches of 5 divide.
     data = easy_load(write_folder(tmp_path_factory.mktemp("torch") / "set", sides=5, chunks=6).folder)
     assert len(data) == 12
     return data
@@ -83,9 +84,10 @@ def test_batches_in_tensors(data: DuplexDataset) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_are_the_same_with_any_number_of_workers(data: DuplexDataset, workers: int) -> None:
-    alone = list(_loader(_stream(data, seed=3, batch=2), batch=2, workers=0))
-    found = list(_loader(_stream(data, seed=3, batch=2), batch=2, workers=workers))
+    alone = list(_loader(_stream(data, seed=3, batch=5), batch=5, workers=0))
+    found = list(_loader(_stream(data, seed=3, batch=5), batch=5, workers=workers))
     assert found == alone
+    assert [len(batch) for batch in found] == [5, 5, 2]
     assert sorted(name for batch in found for name in batch) == _all(data)
 
 
@@ -199,3 +201,13 @@ def test_numbers_that_make_no_sense(data: DuplexDataset) -> None:
         _stream(data, batch=0)
     with pytest.raises(ConfigError, match="13 items cannot have been taken of 12"):
         _stream(data).state_dict(13)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_on_a_store(bucket: Bucket, small: MadeFolder, tmp_path: Path, start: str) -> None:
+    """The store's client does not live through a fork; workers fetch what they need all the same."""
+    from torch.utils.data import DataLoader
+
+    stream = _stream(easy_load(bucket.url, cache=tmp_path), shuffle=False)
+    loader = DataLoader(stream, num_workers=2, collate_fn=_names, multiprocessing_context=start, timeout=120)
+    assert [name for batch in loader for name in batch] == _names(easy_load(small.folder)[:])
