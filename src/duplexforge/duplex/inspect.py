@@ -73,7 +73,7 @@ def _list(folder: Path, as_json: bool) -> None:
         return
     table = Table()
     for heading in ("side", "split", "user", "agent", "chunks", "tokens", "capped", "silent"):
-        table.add_column(heading, no_wrap=heading == "side", overflow="fold")
+        table.add_column(heading, no_wrap=heading != "side", overflow="fold")
     for row in rows:
         table.add_row(*(str(row[name]) for name in names))
     Console().print(table)
