@@ -36,7 +36,8 @@ from duplexforge.records import Ended, Lease, parse
 from duplexforge.storage import PAGE, Store
 
 _PUT_THREADS = 32
-_GARBAGE = 64
+# Leases that are kept back: more of them make every listing longer, fewer make more requests a task.
+_GARBAGE = 16
 # Tasks that end within so many seconds of each other are tidied up together.
 _BRISK = 1.0
 
@@ -126,7 +127,7 @@ class PrefixQueue(Generic[K]):
             pause = min(pause * 2, 5.0)
 
     def _claim_once(self) -> PrefixLease[K] | None:
-        for task_id in self._candidates.ids(self.store.now):
+        for task_id in self._candidates.ids():
             seen = self._view.free(task_id, self.store.now())
             if seen is None:
                 continue

@@ -39,15 +39,24 @@ class LeaseView:
         self._records: dict[str, tuple[Latest, Lease]] = {}
 
     def refresh(self) -> None:
-        """List the leases again."""
+        """List the leases again; what is learned meanwhile stays known."""
+        before = dict(self._latest)
         latest: dict[str, Latest] = {}
         for meta in self._store.list(self._layout.queue_prefix(self._stage, "in_progress")):
             task_id, attempt = _split(meta)
             if task_id not in latest or attempt > latest[task_id].attempt:
                 latest[task_id] = Latest(attempt, meta.modified, meta.etag)
         latest.pop("", None)
+        for task_id, one in dict(self._latest).items():
+            if before.get(task_id) is not one and (task_id not in latest or one.attempt > latest[task_id].attempt):
+                latest[task_id] = one
         self._latest = latest
-        self._records = {task_id: value for task_id, value in self._records.items() if task_id in latest}
+        self._records = {task_id: value for task_id, value in dict(self._records).items() if task_id in latest}
+
+    @property
+    def empty(self) -> bool:
+        """Whether no lease is known."""
+        return not self._latest
 
     def taken(self, task_id: str, attempt: int, now: float) -> None:
         """Remember that a lease of ``attempt`` exists, without listing."""
@@ -59,7 +68,8 @@ class LeaseView:
 
     def by_age(self, ids: Iterable[str]) -> list[str]:
         """Those that have a lease, the one that was not written for longest first."""
-        return sorted((one for one in ids if one in self._latest), key=lambda one: self._latest[one].modified)
+        latest = self._latest
+        return sorted((one for one in ids if one in latest), key=lambda one: latest[one].modified)
 
     def has_read(self, task_id: str) -> bool:
         """Whether the record of the last attempt, as it is, was read already."""
