@@ -220,7 +220,7 @@ def _one_of(choices: tuple[C, ...], given: str) -> C:
 
 def _where(source: str, kind: str | None, rules: StretchRules, *, language: str | None, licence: str | None) -> Where:
     """What ``source`` is: a store by its URL, a run's folder by its processed/, else a MagicHub folder."""
-    from duplexforge import config
+    from duplexforge import config, roles
     from duplexforge.config import StoreSettings
     from duplexforge.duplex.build import Stored, Where
     from duplexforge.layout import language_subtag
@@ -239,7 +239,7 @@ def _where(source: str, kind: str | None, rules: StretchRules, *, language: str 
     if kind is None and path.is_dir() and not (path / prefix).is_dir():
         return where
     site = open_site("status", url, probe=False)
-    there = Stored(site.store, site.layout, site.settings[StoreSettings])
+    there = Stored(site.store, site.layout, site.settings[StoreSettings], roles.opted_out(site))
     return replace(where, kind=kind or "processed", stored=there)
 
 

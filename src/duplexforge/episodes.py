@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from duplexforge.errors import InputError
 from duplexforge.layout import Layout, name_of
-from duplexforge.records import Manifest, parse
+from duplexforge.records import Manifest, first_fault, parse
 from duplexforge.storage import Store
 
 __all__ = ["SEGMENTS", "Committed", "parse_rows", "read_file"]
@@ -33,9 +33,7 @@ def parse_rows(adapter: TypeAdapter[Any], body: bytes, what: str) -> Any:
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise InputError(f"{what}: {where}: {first['msg']}", reason="bad_record") from error
+        raise InputError(f"{what}: {first_fault(error)}", reason="bad_record") from error
 
 
 def read_file(store: Store, manifest: Manifest, name: str) -> bytes | None:

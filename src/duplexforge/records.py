@@ -19,6 +19,13 @@ VERSION = 1
 R = TypeVar("R", bound="Record")
 
 
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong with what was read: where, and what."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the whole body"
+    return f"{where}: {first['msg']}"
+
+
 def now() -> str:
     """The time of day as an ISO string in UTC, to the second: for people to read, never for decisions."""
     return datetime.now(UTC).replace(microsecond=0).isoformat()
@@ -43,10 +50,8 @@ def parse(model: type[R], body: bytes, what: str) -> R:
     except ValidationError as error:
         if (version := _version_of(body)) > VERSION:  # its fields may well be others
             raise _newer(what, version) from error
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole body"
         raise InputError(
-            f"{what} is not a valid {model.__name__}: {where}: {first['msg']}", reason="bad_record"
+            f"{what} is not a valid {model.__name__}: {first_fault(error)}", reason="bad_record"
         ) from error
     if record.version > VERSION:
         raise _newer(what, record.version)

@@ -85,5 +85,5 @@ def test_bad_rows_are_told_with_their_place() -> None:
     with pytest.raises(InputError, match="it: 1: ") as error:
         parse_rows(ROWS, b'[1, "x"]', "it")
     assert error.value.reason == "bad_record"
-    with pytest.raises(InputError, match="it: the whole file: "):
+    with pytest.raises(InputError, match="it: the whole body: "):
         parse_rows(ROWS, b"[1", "it")

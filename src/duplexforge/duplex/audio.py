@@ -27,6 +27,10 @@ __all__ = ["FileAudio", "Header", "header_of", "not_numbers", "resampled", "to_p
 
 # Seconds that are decoded and resampled at a time.
 _BLOCK = 5
+# No talk is longer; a megabyte of packed silence may be.
+_MOST_HOURS = 24
+# What no recorder writes is a broken header: speech at 10 Hz would become hours of nothing.
+_LEAST_RATE, _MOST_RATE = 4_000, 768_000
 # A closed list: FFmpeg picks a demuxer by content, and some of them open other files that the content names.
 _DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp2,mp3,mpeg,mpegts,ogg,rm,tta,w64,wav,webm,wv"
@@ -61,8 +65,8 @@ class FileAudio:
     def blocks(self, rate: int) -> Iterator[Samples]:
         """Mono float32 at ``rate`` in blocks, ``round(n * rate / source rate)`` samples in all.
 
-        InputError (``unreadable_audio``, ``corrupt``, ``no_channel``) when the file is to blame. What is no number in
-        the file is none here, at its place, so that whoever writes it (:func:`to_pcm`) can count it.
+        InputError (``unreadable_audio``, ``corrupt``, ``no_channel``, ``too_long``) when the file is to blame. What is no
+        number in the file is none here, at its place, so that whoever writes it (:func:`to_pcm`) can count it.
         """
         header = header_of(Path(self.path))
         yield from resampled(self._mono(header), header.rate, rate)
@@ -72,17 +76,31 @@ class FileAudio:
             name = Path(self.path).name
             message = f"{name} has {header.channels} channels, none is number {self.channel}"
             raise InputError(message, reason="no_channel")
+        heard, most = 0, _MOST_HOURS * 3600 * header.rate
         for block in _decoded(Path(self.path), header):
+            heard += len(block)
+            # By its header at once, where that tells.
+            if max(heard, header.frames or 0) > most:
+                name = Path(self.path).name
+                raise InputError(f"{name} is longer than {_MOST_HOURS} hours: cut it", reason="too_long")
             with np.errstate(invalid="ignore", over="ignore"):
-                mono = block.mean(axis=1) if self.channel is None else block[:, self.channel]
+                mono = _mean(block) if self.channel is None else block[:, self.channel]
             yield np.ascontiguousarray(mono, dtype=np.float32)
 
 
+def _mean(block: Samples) -> Samples:
+    """The mean of all channels; one after the other, as numpy's own over a short axis costs more than resampling."""
+    total = block[:, 0]
+    for channel in range(1, block.shape[1]):
+        total = total + block[:, channel]
+    return total / np.float32(block.shape[1])
+
+
 def header_of(path: Path) -> Header:
-    """Rate, channels and length of a file by its header alone; InputError (``unreadable_audio``) when it has none."""
+    """Rate, channels and length of a file by its header; InputError (``unreadable_audio``) when it has none that is true."""
     if file := _by_libsndfile(path):
         with file:
-            return Header(int(file.samplerate), int(file.channels), int(file.frames))
+            return _header(path, int(file.samplerate), int(file.channels), int(file.frames))
     with _opened(path) as container:
         stream = container.streams.audio[0]
         rate, channels = int(stream.codec_context.sample_rate or 0), int(stream.codec_context.channels or 0)
@@ -91,7 +109,13 @@ def header_of(path: Path) -> Header:
         # The length of an MP3 is its first frame's claim, or a guess by its size.
         known = stream.duration is not None and stream.time_base is not None and container.format.name != "mp3"
         frames = round(stream.duration * stream.time_base * rate) if known else None
-        return Header(rate, channels, frames)
+        return _header(path, rate, channels, frames)
+
+
+def _header(path: Path, rate: int, channels: int, frames: int | None) -> Header:
+    if not _LEAST_RATE <= rate <= _MOST_RATE:
+        raise InputError(f"{path.name} says that it has {rate} samples a second", reason="unreadable_audio")
+    return Header(rate, channels, frames)
 
 
 def to_pcm(samples: Samples) -> Pcm:

@@ -6,15 +6,15 @@ the manifest is written last. The same corpus and settings give the same bytes, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from duplexforge.config import StoreSettings
 from duplexforge.duplex import folder
-from duplexforge.duplex.corpus import Corpus
+from duplexforge.duplex.corpus import Corpus, blamed
 from duplexforge.duplex.plan import Plan, Ratios, plan
 from duplexforge.duplex.pool import ordered
 from duplexforge.duplex.report import Report, add
@@ -30,7 +30,7 @@ from duplexforge.framing import DuplexFormat
 from duplexforge.layout import UNKNOWN_LANGUAGE, Layout
 from duplexforge.loading.packing import Packing
 from duplexforge.loading.schema import FORMAT, MANIFEST, REPORT, SPLITS, DuplexManifest, StorageFile, Totals
-from duplexforge.records import FileEntry
+from duplexforge.records import FileEntry, Manifest
 from duplexforge.storage import Store, file_entry
 
 Told = Callable[[str, int, int], None]
@@ -42,11 +42,15 @@ PACKINGS: tuple[Packing, ...] = ("flac", "wav")
 
 @dataclass(frozen=True)
 class Stored:
-    """An opened store, its keys, and the settings by which another process opens it again."""
+    """An opened store, its keys, and the settings by which another process opens it again.
+
+    ``refuses`` knows whose episodes may not be used.
+    """
 
     store: Store
     layout: Layout
     settings: StoreSettings
+    refuses: Callable[[Manifest], str | None]
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class Where:
     language: str = UNKNOWN_LANGUAGE
     licence: str | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest keeps it: the kind, and the rules where they were asked."""
+        return {"corpus": self.kind} | ({"rules": asdict(self.rules)} if self.stored else {})
+
 
 def _magichub(where: Where) -> Corpus:
     from duplexforge.duplex.magichub import MagicHub
@@ -77,7 +85,7 @@ def _processed(where: Where) -> Corpus:
     if where.stored is None:
         raise UsageError(f"{where.name} is no store: it holds no processed episodes")
     there = where.stored
-    return Processed(there.store, there.layout, where.rules, settings=there.settings)
+    return Processed(there.store, there.layout, where.rules, settings=there.settings, refuses=there.refuses)
 
 
 CORPORA: dict[str, Callable[[Where], Corpus]] = {"magichub": _magichub, "processed": _processed}
@@ -155,13 +163,20 @@ def run(
             overwrite=settings.overwrite,
             dry_run=dry_run,
         )
-    return build(corpus, settings, out, source=where.name, dry_run=dry_run, told=told)
+    return build(corpus, settings, out, source=where.name, about=where.to_json(), dry_run=dry_run, told=told)
 
 
 def build(
-    corpus: Corpus, settings: BuildSettings, out: Path, *, source: str, dry_run: bool = False, told: Told = _silent
+    corpus: Corpus,
+    settings: BuildSettings,
+    out: Path,
+    *,
+    source: str,
+    about: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    told: Told = _silent,
 ) -> Report:
-    """Build the data set of ``corpus``, which is called ``source``, into ``out``.
+    """Build the data set of ``corpus``, which is called ``source``, into ``out``; ``about`` it stands in the manifest.
 
     Nothing in ``out`` is touched before corpus, tokenizer and settings were found in order; with ``dry_run`` nothing is
     written at all and the report counts what the texts tell. Raises InputError when no side could be built, ModelError
@@ -171,7 +186,8 @@ def build(
     tokenizer = load_tokenizer(settings.fmt.model, settings.fmt.revision)
     fmt = bind(settings.fmt, tokenizer)
     windows = Windows.of(settings.window, settings.overlap, fmt)
-    engine = load_embedder(settings.embedding).name  # a missing network is told before hours of decoding
+    # A missing network is told before hours of decoding.
+    kept = {**settings.to_json(load_embedder(settings.embedding).name), **(about or {})}
     planned = plan(corpus, settings.splits, settings.agent_speaker)
     report = Report(
         source, str(out), dry_run=dry_run, conversations=planned.conversations, skipped=planned.skipped,
@@ -180,8 +196,8 @@ def build(
     if dry_run:
         count(planned, fmt, tokenizer, report)
         return report
-    with folder.cleared(out) as work:
-        _Build(fmt, settings, windows, engine, out, work, told).run(planned, report)
+    with folder.cleared(out, overwrite=settings.overwrite) as work:
+        _Build(fmt, settings, windows, kept, out, work, told).run(planned, report)
     return report
 
 
@@ -192,7 +208,7 @@ class _Build:
     fmt: DuplexFormat
     settings: BuildSettings
     windows: Windows
-    engine: str
+    kept: dict[str, Any]
     out: Path
     work: Path
     told: Told
@@ -202,7 +218,7 @@ class _Build:
         stored = self._sides(planned, report)
         folder.write_whole(self.out / REPORT, report.lines(), self.work)
         if not any(totals.sides for totals in report.totals.values()):
-            told = report.problems[0].message
+            told = blamed(report.problems).message
             raise InputError(f"none of {report.conversations} conversations could be built: {told}", reason="empty")
         folder.write_whole(self.out / FORMAT, self.fmt.to_bytes(), self.work)
         if self.settings.shards:
@@ -245,7 +261,7 @@ class _Build:
         report.files = len(entries) + 1
         manifest = DuplexManifest(
             source=report.source,
-            settings=self.settings.to_json(self.engine),
+            settings=self.kept,
             totals=report.totals,
             problems=report.by_reason(),
             files=entries,

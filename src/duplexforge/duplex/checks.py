@@ -23,6 +23,11 @@ from duplexforge.loading.schema import EMBEDDING_SIZE, Event, SideFlag
 from duplexforge.loading.sequence import parse_events, stream_of
 
 _UNIT = 1e-3
+# The rest may be null: nobody knows the licence, nobody measured the voice.
+_NEEDED = (
+    *("session_id", "user_audio", "target_audio", "events_json", "conversation_id", "split", "user_speaker"),
+    *("agent_speaker", "chunks", "tokens", "capped", "silent_chunks", "user_sha256", "target_sha256", "events_sha256"),
+)
 
 Row = Mapping[str, Any]
 
@@ -64,8 +69,15 @@ class Side:
         """The row's name."""
         return f"storage/{self.row['session_id']}"
 
+    def is_whole(self) -> bool:
+        """Whether nothing is null that must not be; else there is a finding, and nothing more can be said of the row."""
+        if lacking := [name for name in _NEEDED if self.row[name] is None]:
+            self._tell("null", f"{', '.join(lacking)}: nothing is there")
+        return not lacking
+
     def check(self) -> Counted:
-        """Everything about this row; what it amounts to."""
+        """Everything about this row, which is whole; what it amounts to."""
+        self._names()
         user = self._audio("user_audio", "user_sha256", self.fmt.user_rate)
         agent = self._audio("target_audio", "target_sha256", self.fmt.agent_rate)
         chunks = self._chunks(user, agent)
@@ -77,6 +89,13 @@ class Side:
             if self.row[name] != getattr(counted, name):
                 self._tell(name, f"the row says {self.row[name]}, the sequence has {getattr(counted, name)}")
         return counted
+
+    def _names(self) -> None:
+        user, agent = self.row["user_speaker"], self.row["agent_speaker"]
+        if self.row["session_id"] != f"{self.row['conversation_id']}--{agent}":
+            self._tell("session_id", f"it is not that of {self.row['conversation_id']!r} with the agent {agent!r}")
+        if not user or user == agent:
+            self._tell("user_speaker", f"{user!r} cannot be the one to whom {agent!r} speaks")
 
     def _tell(self, check: str, message: str) -> None:
         self.findings.append(Finding(self.where, check, message))
@@ -94,7 +113,10 @@ class Side:
         return len(samples)
 
     def _chunks(self, user: int, agent: int) -> int:
-        chunks = int(self.row["chunks"])
+        """By the samples: a number in a row may be any."""
+        chunks = max(user // self.fmt.user_samples, agent // self.fmt.agent_samples)
+        if self.row["chunks"] != chunks:
+            self._tell("chunks", f"the row says {self.row['chunks']}, the tracks have {chunks}")
         for name, samples, each in (
             ("user_audio", user, self.fmt.user_samples),
             ("target_audio", agent, self.fmt.agent_samples),
@@ -176,6 +198,9 @@ def windows(rows: list[Row], split: str, side: Row, fmt: DuplexFormat) -> Iterat
         yield Finding(f"{split}/{side['session_id']}", "split", f"the side belongs to {side['split']}")
     for number, row in enumerate(rows):
         where = f"{split}/{row['session_id']}#{row['seq_id']}"
+        if None in row.values():
+            yield Finding(where, "null", f"{', '.join(name for name in row if row[name] is None)}: nothing is there")
+            continue
         start, end = int(row["start_sample"]), int(row["end_sample"])
         if row["seq_id"] != number:
             yield Finding(where, "seq_id", f"expected {number}")

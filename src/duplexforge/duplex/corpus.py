@@ -5,7 +5,7 @@ A new kind of corpus is one module with a :class:`Corpus` and one line in ``buil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -33,6 +33,16 @@ class Problem:
     def to_json(self) -> dict[str, Any]:
         """As a line of ``report.jsonl``."""
         return asdict(self)
+
+    @property
+    def lost(self) -> bool:
+        """Whether something was left out that the user did not ask to leave out."""
+        return not self.kept and not self.by_rule
+
+
+def blamed(problems: Sequence[Problem]) -> Problem:
+    """The one of some problems that best says why nothing came of it: the first loss, else the first by rule, else any."""
+    return min(problems, key=lambda one: (not one.lost, not one.by_rule))
 
 
 @dataclass(frozen=True)

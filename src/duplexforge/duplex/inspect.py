@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from duplexforge.duplex.look import Look, look, side_row
-from duplexforge.duplex.tokens import load_tokenizer
-from duplexforge.duplex.validate import opened
+from duplexforge.duplex.validate import opened, tokenizer_of
+from duplexforge.errors import ConfigError
 from duplexforge.loading.packing import Pcm
 from duplexforge.loading.schema import STORAGE
 from duplexforge.loading.tables import batches_of, table_files
@@ -46,7 +46,7 @@ def run(
     if session is None:
         _list(folder, as_json)
         return
-    tokenizer = load_tokenizer(model or fmt.model, None if model else fmt.revision) if tokenize else None
+    tokenizer = tokenizer_of(fmt, model) if tokenize else None
     start, end = span
     end = min(start + _MOST_SECONDS, math.inf if end is None else end)
     found = look(side_row(folder, manifest, session), fmt, tokenizer, start=start, end=end)
@@ -73,7 +73,9 @@ def _list(folder: Path, as_json: bool) -> None:
         return
     table = Table()
     for heading in ("side", "split", "user", "agent", "chunks", "tokens", "capped", "silent"):
-        table.add_column(heading, no_wrap=heading != "side", overflow="fold")
+        # A usual name of a side is to be copied in one piece, however narrow the window is.
+        whole = max((min(len(row["session_id"]), 40) for row in rows), default=0) if heading == "side" else None
+        table.add_column(heading, no_wrap=heading != "side", overflow="fold", min_width=whole)
     for row in rows:
         table.add_row(*(str(row[name]) for name in names))
     Console().print(table)
@@ -139,7 +141,10 @@ def write_page(look: Look, path: Path) -> None:
         tracks=[(name, _wave(pcm, look)) for name, pcm in (("user", look.user), ("agent", look.agent))],
         audio=base64.b64encode(stereo(look)).decode(),
     )
-    path.write_text(page, encoding="utf-8")
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {path}: {error.strerror or error}") from error
 
 
 def stereo(look: Look) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from duplexforge.duplex.alignment import Aligned
-from duplexforge.duplex.corpus import Conversation, Corpus, Problem, Track
+from duplexforge.duplex.corpus import Conversation, Corpus, Problem, Track, blamed
 from duplexforge.duplex.splits import Member, assign
 from duplexforge.errors import InputError, UsageError
 
@@ -59,7 +59,7 @@ def plan(corpus: Corpus, ratios: Ratios, agent_speaker: str | None = None) -> Pl
     found = Plan(problems=list(corpus.problems), conversations=len(conversations))
     conversations = _single(conversations, found.problems)
     if not conversations:
-        told = f": {found.problems[0].message}" if found.problems else ""
+        told = f": {blamed(found.problems).message}" if found.problems else ""
         raise InputError(f"there is no conversation of two tracks to build from{told}", reason="empty")
     wanted = [(one, _agents(one, agent_speaker)) for one in conversations]
     kept = [one for one, agents in wanted if agents]

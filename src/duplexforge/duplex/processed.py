@@ -111,13 +111,14 @@ class Processed:
             safe_name(manifest.episode_id)
         except ValueError as error:
             raise InputError(f"{manifest.folder}: {error}", reason="bad_record") from error
+        if why := self._refuses(manifest):
+            refused = Refused(0.0, manifest.hours.source * 3600, "opted_out", why)
+            return _Episode(manifest, Picked([], [refused]), {}, None)
         rows = parse_rows(_ROWS, read_file(self._store, manifest, SEGMENTS) or b"[]", manifest.folder + SEGMENTS)
         if len(rows) != manifest.segments:
             message = f"{manifest.folder}{SEGMENTS} has {len(rows)} segments, its manifest says {manifest.segments}"
             raise InputError(message, reason="bad_record")
         picked = pick(rows, self._rules)
-        if why := self._refuses(manifest):
-            picked = Picked([], [Refused(0.0, manifest.hours.source * 3600, "opted_out", why)])
         if not picked.stretches:
             return _Episode(manifest, picked, {}, None)
         spoken = parse_rows(_SPOKEN, read_file(self._store, manifest, _WORDS) or b"{}", manifest.folder + _WORDS)

@@ -41,7 +41,7 @@ class Report:
         That is a problem which neither was ``kept`` (mended, or taken with doubt) nor left something out ``by_rule`` of the
         user's choice. Capped tokens and speakers that were not asked for do not count.
         """
-        return InputError.exit_code if any(map(_is_lost, self.problems)) else 0
+        return InputError.exit_code if any(problem.lost for problem in self.problems) else 0
 
     def by_reason(self) -> dict[str, int]:
         """Problems by their reason."""
@@ -64,7 +64,7 @@ class Report:
             "files": self.files,
             "totals": {split: totals.model_dump() for split, totals in self.totals.items()},
             "problems": self.by_reason(),
-            "left_out": sum(map(_is_lost, self.problems)),
+            "left_out": sum(problem.lost for problem in self.problems),
             "details": [problem.to_json() for problem in self.problems],
             "notes": list(self.notes),
         }
@@ -80,7 +80,7 @@ class Report:
             lines.append(f"conversations without the speaker asked for: {self.skipped}")
         said = Counter((_outcome(problem), problem.reason) for problem in self.problems)
         lines += [f"{outcome}: {reason}: {number}" for (outcome, reason), number in sorted(said.items())]
-        lost = [problem for problem in self.problems if _is_lost(problem)]
+        lost = [problem for problem in self.problems if problem.lost]
         lines += [f"{_place(problem)}: {problem.message}" for problem in lost[:_SHOWN]]
         if len(lost) > _SHOWN:
             lines.append(f"and {len(lost) - _SHOWN} more" + ("" if self.dry_run else ": see report.jsonl"))
@@ -95,10 +95,6 @@ class Report:
             f"{said}, {totals.windows} windows, {totals.chunks} chunks, {totals.tokens} tokens "
             f"({totals.capped} capped), silence {silence:.1%}"
         )
-
-
-def _is_lost(problem: Problem) -> bool:
-    return not problem.kept and not problem.by_rule
 
 
 def _outcome(problem: Problem) -> str:

@@ -15,13 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from duplexforge.duplex.writing import RowPlace, places_of, read_row
 from duplexforge.framing import DuplexFormat, Stream
 from duplexforge.loading.packing import Packing, pack, unpack_part
 from duplexforge.loading.schema import SHARDS, SPLITS, STORAGE
 from duplexforge.loading.sequence import parse_events, stream_of
-from duplexforge.loading.tables import rows_of, table_files
+from duplexforge.loading.tables import rows_of
 
 # Of a side's row, next to what describes the window.
 _KEPT = ("conversation_id", "user_speaker", "agent_speaker", "language", "flags", "speaker_embedding")
@@ -29,10 +28,10 @@ _KEPT = ("conversation_id", "user_speaker", "agent_speaker", "language", "flags"
 
 @dataclass(frozen=True)
 class Sample:
-    """One window: its side's row in storage, and its place in it in samples of the user."""
+    """One window: where its side's row stands in storage, and its place in it in samples of the user."""
 
     key: str
-    row: int
+    row: RowPlace
     seq_id: int
     start: int
     end: int
@@ -49,45 +48,38 @@ class Shard:
 
 def plan_shards(out: Path, fmt: DuplexFormat, shard_bytes: int) -> list[Shard]:
     """Which windows of the data set in ``out`` go into which shard, of about ``shard_bytes`` each."""
-    storage = _storage(out)
-    names = storage.column("session_id").to_pylist()
-    rows = {name: row for row, name in enumerate(names)}
-    sizes, each = _sizes(storage), fmt.user_samples
+    rows, each = _rows(out), fmt.user_samples
     shards: list[Shard] = []
     for split in SPLITS:
         held: list[Sample] = []
         filled, number = 0.0, 0
-        for sample in sorted(_samples(out / split, rows), key=lambda one: one.key):
+        for sample, size in sorted(_samples(out / split, rows), key=lambda one: one[0].key):
             if filled >= shard_bytes:
                 shards.append(Shard(split, number, tuple(held)))
                 held, filled, number = [], 0.0, number + 1
             held.append(sample)
             # A part of a packed track is about its share of it.
-            filled += sizes[sample.row] * (sample.end - sample.start) / each
+            filled += size * (sample.end - sample.start) / each
         if held:
             shards.append(Shard(split, number, tuple(held)))
     return shards
 
 
-def _samples(folder: Path, rows: dict[str, int]) -> Iterator[Sample]:
+def _samples(folder: Path, rows: dict[str, tuple[RowPlace, float]]) -> Iterator[tuple[Sample, float]]:
     for row in rows_of(folder):
         # Readers end the key at the first dot; ids have no tilde of their own.
         key = f"{row['session_id'].replace('.', '~')}-{row['seq_id']:06d}"
-        yield Sample(key, rows[row["session_id"]], row["seq_id"], row["start_sample"], row["end_sample"])
+        place, size = rows[row["session_id"]]
+        yield Sample(key, place, row["seq_id"], row["start_sample"], row["end_sample"]), size
 
 
-def _sizes(storage: pa.Table) -> list[float]:
-    """Bytes of both packed tracks for each chunk, by row."""
-    import pyarrow.compute as pc
-
-    user, agent = (pc.binary_length(storage.column(name)).to_pylist() for name in ("user_audio", "target_audio"))
-    chunks = storage.column("chunks").to_pylist()
-    return [(one + two) / max(1, count) for one, two, count in zip(user, agent, chunks, strict=True)]
-
-
-def _storage(out: Path) -> pa.Table:
-    tables = [pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in table_files(out / STORAGE)]
-    return pa.concat_tables(tables)
+def _rows(out: Path) -> dict[str, tuple[RowPlace, float]]:
+    """Of each side where its row stands, and the bytes of both packed tracks for each chunk."""
+    found = {}
+    for place, batch in places_of(out / STORAGE):
+        name, chunks = batch.column("session_id")[0].as_py(), batch.column("chunks")[0].as_py()
+        found[name] = place, batch.nbytes / max(1, chunks)
+    return found
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ class ShardWork:
         name = f"{SHARDS}/{shard.split}-{shard.number:05d}.tar"
         path = self.out / name
         path.parent.mkdir(exist_ok=True)
-        sides = _Sides(_storage(self.out), self.fmt)
+        sides = _Sides(self.fmt)
         # PAX is plain USTAR as long as a name has at most 100 characters, and the only correct way beyond.
         with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
             for sample in shard.samples:
@@ -140,17 +132,17 @@ class ShardWork:
 
 
 class _Sides:
-    """Rows of storage by number; the last one stays, as the windows of a side follow each other."""
+    """Rows of storage by their place; the last one stays, as the windows of a side follow each other."""
 
-    def __init__(self, storage: pa.Table, fmt: DuplexFormat) -> None:
-        self._storage, self._fmt = storage, fmt
+    def __init__(self, fmt: DuplexFormat) -> None:
+        self._fmt = fmt
         self.row = lru_cache(maxsize=1)(self._row)
         self.stream = lru_cache(maxsize=1)(self._stream)
 
-    def _row(self, number: int) -> dict[str, Any]:
-        row: dict[str, Any] = self._storage.slice(number, 1).to_pylist()[0]
+    def _row(self, place: RowPlace) -> dict[str, Any]:
+        row: dict[str, Any] = read_row(place).to_pylist()[0]
         return row
 
-    def _stream(self, number: int) -> Stream:
-        side = self.row(number)
+    def _stream(self, place: RowPlace) -> Stream:
+        side = self.row(place)
         return stream_of(parse_events(side["events_json"], side["session_id"]), self._fmt, side["chunks"])

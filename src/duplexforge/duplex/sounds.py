@@ -22,8 +22,9 @@ from duplexforge.duplex.audio import FileAudio, to_pcm
 from duplexforge.duplex.corpus import Samples
 from duplexforge.duplex.masking import Masking, Said, heard, mask, spans_of
 from duplexforge.errors import InputError
+from duplexforge.loading.fetching import opened
 from duplexforge.loading.packing import Pcm
-from duplexforge.storage import Store, open_store
+from duplexforge.storage import Store
 
 __all__ = ["EpisodeFile", "MaskedAudio", "Piece", "SegmentFiles", "Sound"]
 
@@ -124,7 +125,7 @@ def _placed(pcm: npt.NDArray[np.int16], at: int, first: int, end: int) -> Sample
 
 @lru_cache(maxsize=4)
 def _store(settings: StoreSettings) -> Store:
-    return open_store(settings, create=False)
+    return opened(settings, create=False)
 
 
 # One episode at the two rates of a side; another takes the place of the first.

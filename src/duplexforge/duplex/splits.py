@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from duplexforge.errors import ConfigError
+from duplexforge.errors import UsageError
 from duplexforge.loading.schema import SPLITS
 
 
@@ -36,10 +36,12 @@ class Division:
 def assign(members: Sequence[Member], ratios: tuple[float, float, float]) -> Division:
     """Divide ``members`` in the ``ratios`` of train, validation and test, which need not add up to one.
 
-    The answer depends on nothing but the members, in whatever order. ConfigError when the ratios make no sense.
+    The answer depends on nothing but the members, in whatever order. UsageError when the ratios make no sense.
     """
     if len(ratios) != len(SPLITS) or not all(math.isfinite(one) and one >= 0 for one in ratios) or not any(ratios):
-        raise ConfigError("the shares of train, validation and test must be three numbers from 0 on, not all 0")
+        raise UsageError(
+            "--splits: the shares of train, validation and test must be three numbers from 0 on, not all 0"
+        )
     pieces = _pieces(members)
     # An empty conversation is a row too: everything counts one more than its length, so that shares of nothing exist.
     sizes = [sum(member.size + 1 for member in piece) for piece in pieces]
@@ -51,14 +53,16 @@ def assign(members: Sequence[Member], ratios: tuple[float, float, float]) -> Div
         split = max(wants, key=lambda name: wants[name] - got[name])
         got[split] += size
         split_of |= {member.conversation_id: split for member in piece}
-    return Division(dict(sorted(split_of.items())), _notes(wants, got, sizes))
+    return Division(dict(sorted(split_of.items())), _notes(wants, got, sizes, len(members)))
 
 
-def _notes(wants: dict[str, float], got: Counter[str], sizes: list[int]) -> tuple[str, ...]:
+def _notes(wants: dict[str, float], got: Counter[str], sizes: list[int], members: int) -> tuple[str, ...]:
     if not sizes:
         return ()
     whole = sum(sizes)
-    if len(sizes) == 1:
+    if members == 1:
+        why = "there is only one conversation"
+    elif len(sizes) == 1:
         why = "all conversations hang together by their speakers and groups"
     else:
         why = f"the smallest of {len(sizes)} pieces that hang together holds {min(sizes) / whole:.0%} of everything"

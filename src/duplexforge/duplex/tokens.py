@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from duplexforge import log
+from duplexforge import config, log
 from duplexforge.errors import ConfigError, ModelError
 from duplexforge.framing import DuplexFormat
 
@@ -97,6 +97,7 @@ def load_tokenizer(model: str, revision: str | None = None) -> Tokenizer:
     folder = Path(model).expanduser()
     if not folder.is_dir() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
         raise ModelError(f"there is no folder {model}: give one that holds tokenizer.json, or a name on the Hub")
+    config.quiet_libraries()
     try:
         # Only here: it brings torch along where torch is installed, some seconds.
         from transformers import AutoTokenizer

@@ -16,7 +16,7 @@ from typing import Any
 
 from duplexforge.duplex.checks import Counted, Finding, Row, Side, groups_of, leaks, windows
 from duplexforge.duplex.tokens import Tokenizer, bind, load_tokenizer
-from duplexforge.errors import ConfigError, InputError
+from duplexforge.errors import ConfigError, InputError, ModelError
 from duplexforge.framing import DuplexFormat
 from duplexforge.loading.schema import FORMAT, MANIFEST, SPLITS, STORAGE, DuplexManifest, Totals
 from duplexforge.loading.tables import rows_of
@@ -98,8 +98,19 @@ def opened(folder: Path) -> tuple[DuplexManifest, DuplexFormat]:
     return parse(DuplexManifest, manifest, MANIFEST), parse(DuplexFormat, fmt, FORMAT)
 
 
+def tokenizer_of(fmt: DuplexFormat, model: str | None) -> Tokenizer:
+    """The tokenizer of a finished data set, or ``model`` in its place. ModelError says what else can be done."""
+    try:
+        return load_tokenizer(model or fmt.model, fmt.revision if model is None else None)
+    except ModelError as error:
+        if model:
+            raise
+        # The name is the builder's: a folder there may lie elsewhere here, or be gone.
+        raise ModelError(f"{error}; or name it with --model, or go without it with --no-tokenizer") from error
+
+
 def _tokenizer(fmt: DuplexFormat, model: str | None, report: Validation) -> Tokenizer | None:
-    tokenizer = load_tokenizer(model or fmt.model, fmt.revision if model is None else None)
+    tokenizer = tokenizer_of(fmt, model)
     report.tokenizer = model or fmt.model
     try:
         bind(fmt, tokenizer)
@@ -126,10 +137,13 @@ def _walk(folder: Path, fmt: DuplexFormat, tokenizer: Tokenizer | None, report: 
     seats: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     before = ""
     for row in rows_of(folder / STORAGE):
+        side = Side(row, fmt, tokenizer, report.findings)
+        if not side.is_whole():
+            continue
         if row["session_id"] <= before:
-            report.findings.append(Finding(f"{STORAGE}/{row['session_id']}", "order", f"it comes after {before}"))
+            report.findings.append(Finding(side.where, "order", f"it comes after {before}"))
         before = row["session_id"]
-        counted = Side(row, fmt, tokenizer, report.findings).check()
+        counted = side.check()
         for kind, name in groups_of(row):
             seats[kind][name].add(row["split"])
         found = {split: index.take(row["session_id"]) for split, index in indexes.items()}
@@ -158,7 +172,7 @@ class _Index:
     def take(self, session: str) -> list[Row]:
         """Rows of ``session``; those before it belong to no side."""
         found: list[Row] = []
-        while self._next is not None and self._next["session_id"] <= session:
+        while self._next is not None and (self._next["session_id"] or "") <= session:
             if self._next["session_id"] == session:
                 found.append(self._next)
             else:

@@ -12,9 +12,11 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+
+from duplexforge.loading.tables import table_files
 
 FILE_BYTES = 500_000_000
 """A file ends once it holds so many bytes."""
@@ -120,6 +122,34 @@ def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """The record batches of a stream file, one in memory at a time."""
     with closing(pa.memory_map(str(path))) as file, pa.ipc.open_stream(file) as reader:
         yield from reader
+
+
+class RowPlace(NamedTuple):
+    """Where a record batch stands: its file, and the byte at which it begins."""
+
+    path: Path
+    start: int
+
+
+def places_of(folder: Path) -> Iterator[tuple[RowPlace, pa.RecordBatch]]:
+    """The record batches of a data set folder and their places. Of a batch only what is looked at is read."""
+    for path in table_files(folder):
+        with closing(pa.memory_map(str(path))) as file, pa.ipc.open_stream(file) as reader:
+            while True:
+                place = RowPlace(path, file.tell())
+                try:
+                    batch = reader.read_next_batch()
+                except StopIteration:
+                    break
+                yield place, batch
+
+
+def read_row(place: RowPlace) -> pa.RecordBatch:
+    """The record batch at ``place``, read and not mapped: a page of a mapped file counts as memory until it is closed."""
+    with pa.OSFile(str(place.path)) as file:
+        schema = pa.ipc.open_stream(file).schema
+        file.seek(place.start)
+        return pa.ipc.read_record_batch(pa.ipc.read_message(file), schema)
 
 
 class RowFolder:

@@ -15,7 +15,7 @@ from pathlib import Path
 from duplexforge import config, errors, log
 from duplexforge.config import Settings, StoreSettings
 from duplexforge.errors import DuplexforgeError, StoreError
-from duplexforge.storage import open_store
+from duplexforge.storage import Store, open_store
 
 _forked = False
 
@@ -28,9 +28,16 @@ def _mark() -> None:
 os.register_at_fork(after_in_child=_mark)
 
 
+def opened(settings: StoreSettings, *, create: bool = True) -> Store:
+    """The store of ``settings`` in a process that nobody has set up: its keys stand in no log of it."""
+    for secret in (settings.access_key_id, settings.secret_access_key):
+        log.hide(secret.get_secret_value() if secret else None)
+    return open_store(settings, create=create)
+
+
 def fetch(settings: StoreSettings, key: str, path: Path) -> str:
     """Write an object to ``path``; its sha256. FileNotFoundError when there is none, else as the store raises."""
-    return _elsewhere(settings, key, path) if _forked else open_store(settings).download(key, path)
+    return _elsewhere(settings, key, path) if _forked else opened(settings).download(key, path)
 
 
 def _elsewhere(settings: StoreSettings, key: str, path: Path) -> str:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from duplexforge.errors import InputError
 from duplexforge.framing import DuplexFormat, Ints, Stream, interleave
 from duplexforge.loading.schema import Event
+from duplexforge.records import first_fault
 
 _EVENTS = TypeAdapter(list[Event])
 
@@ -23,9 +24,7 @@ def parse_events(body: str, what: str) -> list[Event]:
     try:
         return _EVENTS.validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole body"
-        raise InputError(f"{what}: events_json: {where}: {first['msg']}", reason="bad_events") from error
+        raise InputError(f"{what}: events_json: {first_fault(error)}", reason="bad_events") from error
 
 
 def events_json(events: Sequence[Event]) -> str:

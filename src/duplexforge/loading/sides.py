@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float32]
 
 STREAMS = 64
 """Token streams that are kept: some 0.5 MB for an hour each."""
+# A month of chunks; more is damage, and would be asked of memory.
+_MOST_CHUNKS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,11 @@ class Sides:
         def value(name: str) -> Any:
             return batch.column(name)[row]
 
-        body = value("events_json").as_py()
+        body, chunks = value("events_json").as_py(), value("chunks").as_py()
+        if body is None or not 0 < (chunks or 0) <= _MOST_CHUNKS:
+            raise InputError(
+                f"{self._where(session_id)}: it has no events, or {chunks} chunks, which is no length", reason="corrupt"
+            )
         if hashlib.sha256(body.encode()).hexdigest() != value("events_sha256").as_py():
             raise InputError(
                 f"{self._where(session_id)}: its events are not those that were written", reason="checksum"
@@ -130,7 +136,7 @@ class Sides:
         vector = value("speaker_embedding").as_py()
         return Side(
             session_id,
-            stream_of(events, self._format, value("chunks").as_py()),
+            stream_of(events, self._format, chunks),
             _view(batch.column("user_audio"), row),
             _view(batch.column("target_audio"), row),
             None if vector is None else np.asarray(vector, dtype=np.float32),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,16 +11,9 @@ from hypothesis import strategies as st
 
 from duplexforge.duplex.alignment import Aligned, events
 from duplexforge.duplex.corpus import Utterance, Word
-from duplexforge.duplex.tokens import Tokenizer, bind, load_tokenizer
+from duplexforge.duplex.tokens import Tokenizer, bind
 from duplexforge.framing import Alignment, DuplexFormat
 from duplexforge.loading.sequence import stream_of
-from tests.duplex.tokenizer import tiny_tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    folder: Path = tiny_tokenizer(tmp_path_factory.mktemp("models") / "tiny")
-    return load_tokenizer(str(folder))
 
 
 def aligned(

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from duplexforge.duplex import audio as module
 from duplexforge.duplex.audio import FileAudio, header_of, not_numbers, resampled, to_pcm
 from duplexforge.duplex.corpus import Samples
 from duplexforge.errors import InputError
@@ -194,6 +195,39 @@ def test_it_travels_to_other_processes(tmp_path: Path) -> None:
     body = pickle.dumps(audio)
     assert pickle.loads(body) == audio
     assert len(body) < 500
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_the_mean_is_numpys(tmp_path: Path, channels: int) -> None:
+    sound = np.random.default_rng(5).uniform(-1, 1, (5000, channels)).astype(np.float32)
+    sf.write(tmp_path / "it.wav", sound, 16_000, subtype="FLOAT")
+    heard = np.concatenate(list(FileAudio(str(tmp_path / "it.wav")).blocks(16_000)))
+    np.testing.assert_array_equal(heard, sound.mean(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("rate", "known"), [(1, False), (3_999, False), (4_000, True), (768_000, True), (10**7, False)]
+)
+def test_a_rate_that_no_recorder_has_is_a_broken_header(tmp_path: Path, rate: int, known: bool) -> None:
+    sf.write(tmp_path / "it.wav", np.zeros(4000), rate)
+    if known:
+        assert header_of(tmp_path / "it.wav").rate == rate
+        return
+    with pytest.raises(InputError, match=f"it.wav says that it has {rate} samples a second") as caught:
+        next(FileAudio(str(tmp_path / "it.wav")).blocks(16_000))
+    assert caught.value.reason == "unreadable_audio"
+
+
+@pytest.mark.parametrize("name", ["it.flac", "it.mp3"])
+def test_days_of_silence_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    sf.write(tmp_path / name, np.zeros(16_000 * 30), 16_000)
+    monkeypatch.setattr(module, "_MOST_HOURS", 20 / 3600)
+    taken: list[int] = []
+    with pytest.raises(InputError, match=f"{name} is longer than .* hours: cut it") as caught:
+        taken.extend(len(block) for block in FileAudio(str(tmp_path / name)).blocks(16_000))
+    assert caught.value.reason == "too_long"
+    # Told by the header where that can be trusted, else when it is over.
+    assert taken == [] if name.endswith("flac") else sum(taken) < 21 * 16_000
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:

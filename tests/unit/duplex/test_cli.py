@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 
@@ -18,8 +19,11 @@ from duplexforge import log
 from duplexforge.cli import main
 from duplexforge.config import child_environment
 from duplexforge.duplex.validate import validate
+from duplexforge.loading.collator import Collator
+from duplexforge.loading.dataset import easy_load
 from tests.duplex import processed as episodes
 from tests.duplex.magichub import make_corpus
+from tests.duplex.network import speaker_network
 from tests.duplex.tokenizer import tiny_tokenizer
 from tests.unit.duplex.building import sides, tree
 
@@ -48,16 +52,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Runs the command where the corpus lies, in this process: transformers is loaded once."""
     monkeypatch.chdir(place)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # What HF_HUB_OFFLINE sets: no test asks the real Hub.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["duplexforge", "duplex", "build", *map(str, arguments)])
+    def run(*arguments: object, command: str = "build") -> Done:
+        monkeypatch.setattr(sys, "argv", ["duplexforge", "duplex", command, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
         return Done(int(ended.value.code or 0), *capsys.readouterr())
 
     yield run
-    log.setup(level="WARNING")
+    # Not to the stream of this test, which is closed when others log.
+    log.setup(level="WARNING", stream=sys.__stderr__)
 
 
 def test_a_build_with_every_option(run: Run, place: Path) -> None:
@@ -77,7 +83,7 @@ def test_a_build_with_every_option(run: Run, place: Path) -> None:
     manifest = json.loads((place / "every" / "manifest.json").read_text())
     assert manifest["settings"] == {
         "agent_speaker": None, "window": 3.0, "overlap": 1.0, "splits": [0.4, 0.3, 0.3], "embedding": "none",
-        "audio_format": "wav", "shards": True,
+        "audio_format": "wav", "shards": True, "corpus": "magichub",
     }  # fmt: skip
     rows = sides(place / "every")
     assert len(rows) == 6
@@ -91,7 +97,7 @@ def test_one_agent_by_id_and_several_workers(run: Run, place: Path) -> None:
     number = json.loads((place / "tiny" / "tokenizer.json").read_text())["added_tokens"][8]
     common = ["talks", "--model", "tiny", "--silence-token", number["id"], "--agent-speaker", "G0003", "--window", 2]
     for workers in (1, 2):
-        done = run(*common, "--shards", "--workers", workers, "--out", f"one{workers}")
+        done = run(*common, "--workers", workers, "--out", f"one{workers}")
         assert done.code == 65, done.err
         assert "conversations without the speaker asked for: 2" in done.out
     assert tree(place / "one1") == tree(place / "one2")
@@ -99,12 +105,17 @@ def test_one_agent_by_id_and_several_workers(run: Run, place: Path) -> None:
     assert json.loads((place / "one1" / "format.json").read_text())["silence_token"] == number["content"]
 
 
+def _episode(store: Any, name: str, **changes: Any) -> None:
+    """A talk of half a minute."""
+    turns = episodes.chat(12)
+    rows = episodes.rows_of(name, turns)
+    sound = np.sum(list(episodes.voices(turns, 31.0).values()), axis=0, dtype=np.float32)
+    episodes.commit(store, name, rows, recording=episodes.flac(sound), files=episodes.cuts(sound, rows), **changes)
+
+
 def test_processed_episodes(run: Run, tmp_path: Path, place: Path) -> None:
     store, _ = episodes.store_in(tmp_path)
-    turns = episodes.chat(12)
-    rows = episodes.rows_of("ep", turns)
-    sound = np.sum(list(episodes.voices(turns, 31.0).values()), axis=0, dtype=np.float32)
-    episodes.commit(store, "ep", rows, recording=episodes.flac(sound), files=episodes.cuts(sound, rows))
+    _episode(store, "ep")
     for source, out, options in (
         (tmp_path, "folder", []),
         (f"file://{tmp_path}", "url", []),
@@ -120,6 +131,101 @@ def test_processed_episodes(run: Run, tmp_path: Path, place: Path) -> None:
     done = run(tmp_path, "--model", "tiny", "--min-seconds", "100", "--out", "none")
     assert done.code == 65
     assert "at least 100 are wanted" in done.err
+
+
+def test_who_has_opted_out_is_never_in_a_set(run: Run, tmp_path: Path, place: Path) -> None:
+    store, _ = episodes.store_in(tmp_path)
+    for name in ("yt-AAAAAAAAAAA", "yt-BBBBBBBBBBB", "ep"):
+        _episode(store, name)
+    _episode(store, "feed", url="https://gone.example.net/talk.mp3")
+    store.put(episodes.LAYOUT.opt_out(), b"# by letter\nyt-AAAAAAAAAAA\nBBBBBBBBBBB\ngone.example.net\n")
+    done = run(tmp_path, "--model", "tiny", "--out", "asked")
+    assert (done.code, "not wanted: opted_out: 3" in done.out) == (0, True), done.err
+    assert {row["group"] for row in sides(place / "asked").values()} == {"ep"}
+    lines = [json.loads(line) for line in (place / "asked" / "report.jsonl").read_text().splitlines()]
+    assert [(line["reason"], line["by_rule"]) for line in lines] == [("opted_out", True)] * 3
+    # No byte of theirs is left anywhere in it.
+    whole = b"".join(path.read_bytes() for path in (place / "asked").rglob("*.arrow"))
+    assert not any(name in whole for name in (b"AAAAAAAAAAA", b"BBBBBBBBBBB", b"gone.example"))
+    told = run(tmp_path, "--mode", "script", "--model", "tiny", "--out", "asked-texts")
+    assert (told.code, len(list((place / "asked-texts").glob("*--*.json")))) == (0, 2)
+    manifest = json.loads((place / "asked" / "manifest.json").read_text())
+    assert manifest["settings"]["corpus"] == "processed"
+    assert manifest["settings"]["rules"]["min_turns"] == 2.0
+    # Without them there is nothing; the sentence says why.
+    store.put(episodes.LAYOUT.opt_out(), b"ep\nyt-AAAAAAAAAAA\nBBBBBBBBBBB\ngone.example.net\n")
+    done = run(tmp_path, "--model", "tiny", "--out", "nobody")
+    assert (done.code, "opted out" in done.err or "opt-out" in done.err) == (65, True), done.err
+    assert not (place / "nobody").exists()
+
+
+def test_voices_from_a_network_all_the_way(run: Run, place: Path) -> None:
+    speaker_network(place / "net.onnx")
+    common = ["talks", "--model", "tiny", "--embedding", "onnx:net.onnx"]
+    assert run(*common, "--window", 2, "--out", "voices").code == 65
+    checked = run("voices", command="validate")
+    assert (checked.code, checked.out.splitlines()[-1]) == (0, "voices: valid")
+    data = easy_load(place / "voices")
+    rows = sides(place / "voices")
+    assert {row["embedding_engine"] for row in rows.values()} == {data.manifest.settings["embedding"]}
+    for item in data:
+        row = rows[item["session_id"]]
+        vector = item["speaker_embedding"]
+        assert (vector is None) == ("no_speaker_embedding" in row["flags"])
+        if vector is not None:
+            np.testing.assert_array_equal(vector, np.asarray(row["speaker_embedding"], np.float32))
+            assert (vector.dtype, vector.shape) == (np.float32, (192,))
+    batch = Collator(data.format, audio_token_id=99)(data[:4])
+    assert batch["speaker_mask"].all()
+    np.testing.assert_array_equal(batch["speaker_embeddings"][0], data[0]["speaker_embedding"])
+    # Where the network lies changes nothing in the set.
+    (place / "nets").mkdir()
+    speaker_network(place / "nets" / "net.onnx")
+    run(*common[:-1], "onnx:nets/net.onnx", "--window", 2, "--out", "voices-again")
+    assert tree(place / "voices") == tree(place / "voices-again")
+
+
+def test_a_set_that_was_moved_and_whose_tokenizer_is_gone(
+    run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("talks", "--model", "tiny", "--out", "mover").code == 65
+    (place / "mover").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    gone = run("moved", command="validate")
+    assert (gone.code, gone.out) == (69, "")
+    assert "; or name it with --model, or go without it with --no-tokenizer" in gone.err
+    assert gone.err.count("\n") == 1
+    for options in (["--model", place / "tiny"], ["--no-tokenizer"]):
+        done = run("moved", *options, command="validate")
+        assert (done.code, done.out.splitlines()[-1]) == (0, "moved: valid")
+    session = run("moved", "--json", command="inspect")
+    name = json.loads(session.out)[0]["session_id"]
+    assert run("moved", name, command="inspect").code == 69
+    assert run("moved", name, "--no-tokenizer", command="inspect").code == 0
+    # A model that was named is what is wrong; there is no more to say.
+    wrong = run("moved", "--model", "./nothing", command="validate")
+    assert (wrong.code, "or name it" in wrong.err) == (69, False)
+
+
+def test_inspect_says_what_is_wrong(run: Run, place: Path) -> None:
+    assert run("talks", "--model", "tiny", "--out", "seen").code == 65
+    name = next(iter(sides(place / "seen")))
+    listed = run("seen", command="inspect")
+    # In one piece, also where lines are short.
+    assert (listed.code, name in listed.out) == (0, True)
+    for arguments, code, told in (
+        (["seen", name, "--html", "no/folder/page.html"], 78, "cannot write to no/folder/page.html"),
+        (["seen", name, "--start", "500"], 2, "nothing lies from 500 s on"),
+        (["seen", name, "--start", "5", "--end", "1"], 2, "nothing lies from 5 s on"),
+        (["seen", "nobody"], 2, "has no side 'nobody'"),
+        (["talks"], 65, "talks is no finished duplex data set: it has no manifest.json"),
+        (["nowhere"], 65, "nowhere is no finished duplex data set"),
+    ):
+        done = run(*arguments, command="inspect")
+        assert (done.code, told in done.err, done.err.count("\n")) == (code, True, 1), done.err
+    (place / "building" / "storage").mkdir(parents=True)
+    for command in ("inspect", "validate"):
+        assert run("building", command=command).code == 65
 
 
 def test_script_mode(run: Run, place: Path) -> None:
@@ -148,6 +254,11 @@ def test_a_dry_run(run: Run, place: Path) -> None:
         (["talks", "--corpus", "tapes"], 2, "there is no corpus 'tapes': magichub, processed"),
         (["talks", "--audio-format", "mp3"], 2, "there is no 'mp3': flac, wav"),
         (["talks", "--splits", "1,2"], 2, "--splits wants three numbers"),
+        (["talks", "--splits=-1,1,1"], 2, "must be three numbers from 0 on, not all 0"),
+        (["talks", "--splits", "nan,1,1"], 2, "must be three numbers from 0 on, not all 0"),
+        (["talks", "--window", "0.1"], 2, "--window must be at least one chunk of 0.32 s"),
+        (["talks", "--window", "3", "--overlap", "3"], 2, "--overlap must be less than --window"),
+        (["talks", "--overlap", "3"], 2, "--overlap wants --window"),
         (["talks", "--window", "0"], 2, "--window must be more than 0"),
         (["talks", "--min-seconds", "-1"], 2, "--min-seconds must be 0 or more"),
         (["talks", "--agent-speaker", "G9"], 2, "nobody is called G9"),
@@ -171,23 +282,38 @@ def test_a_wrong_command_is_one_sentence(arguments: list[str], code: int, said: 
     assert not (place / "wrong").exists()
 
 
-def test_a_killed_build_is_built_again(run: Run, place: Path) -> None:
-    make_corpus(place / "long", sessions=5, seconds=40.0)
-    command = [sys.executable, "-m", "duplexforge", "duplex", "build", "long", "--model", "tiny", "--workers", "2"]
-    command += ["--out", "killed"]
-    with subprocess.Popen(command, cwd=place, env=child_environment(STORE_URL=""), stderr=subprocess.DEVNULL) as build:
+@pytest.mark.slow  # test_folder.py and test_pool.py kill the parts
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_build_that_was_stopped_is_built_again(
+    run: Run, place: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    make_corpus(tmp_path / "long", sessions=5, seconds=40.0)
+    wanted = [tmp_path / "long", "--model", place / "tiny"]
+    command = [sys.executable, "-m", "duplexforge", "duplex", "build", *map(str, wanted), "--workers", "2"]
+    command += ["--out", str(tmp_path / "stopped")]
+    with subprocess.Popen(command, env=child_environment(STORE_URL=""), stderr=subprocess.PIPE) as build:
         until = time.monotonic() + 60
-        while not list((place / "killed").glob(".building-*/*.arrow")):
+        while not list((tmp_path / "stopped").glob(".building-*/*.arrow")):
             assert time.monotonic() < until
             assert build.poll() is None
             time.sleep(0.02)
-        build.send_signal(signal.SIGKILL)
-    assert not (place / "killed" / "manifest.json").exists()
-    assert list((place / "killed").iterdir())
-    for out in ("killed", "whole"):
-        assert run("long", "--model", "tiny", "--out", out).code == 0
-    assert tree(place / "killed") == tree(place / "whole")
-    refused = run("long", "--model", "tiny", "--out", "whole")
+        # While it builds, nobody else does, and nobody takes it for finished. It waits, or it might be done by then.
+        build.send_signal(signal.SIGSTOP)
+        second = run(*wanted, "--out", tmp_path / "stopped")
+        assert (second.code, "another build is writing to" in second.err) == (75, True)
+        assert run(tmp_path / "stopped", command="inspect").code == 65
+        build.send_signal(sent)
+        build.send_signal(signal.SIGCONT)
+        said = build.communicate()[1]
+        # Of a killed one Python itself says that semaphores were left.
+        assert said == b"" or sent == signal.SIGKILL
+        assert build.returncode == code
+    assert not (tmp_path / "stopped" / "manifest.json").exists()
+    assert bool(list((tmp_path / "stopped").glob(".building-*"))) == (sent == signal.SIGKILL)
+    for out in ("stopped", "whole"):
+        assert run(*wanted, "--out", tmp_path / out).code == 0
+    assert tree(tmp_path / "stopped") == tree(tmp_path / "whole")
+    refused = run(*wanted, "--out", tmp_path / "whole")
     assert (refused.code, "holds a finished data set" in refused.err) == (2, True)
 
 

@@ -24,17 +24,15 @@ from duplexforge.framing import DuplexFormat
 from duplexforge.loading.schema import STORAGE
 from duplexforge.loading.tables import rows_of
 from tests.duplex.magichub import Truth, make_corpus
-from tests.duplex.tokenizer import tiny_tokenizer
 
 SECONDS = 12
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
+def made(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
     """A built session and its truth."""
     root = tmp_path_factory.mktemp("inspect")
     truth = make_corpus(root / "corpus", sessions=1, seconds=SECONDS, seed=3)
-    model = tiny_tokenizer(root / "tokenizer")
     where = Where("magichub", "corpus", root / "corpus", None, StretchRules(), "en", None)
     run(where, BuildSettings(DuplexFormat(model=str(model))), root / "out", mode="dataset")
     return root / "out", truth

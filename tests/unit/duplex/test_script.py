@@ -14,13 +14,13 @@ from duplexforge.duplex.tokens import load_tokenizer
 from duplexforge.errors import ConfigError, InputError, UsageError
 from duplexforge.framing import DuplexFormat
 from tests.duplex.magichub import Truth, make_corpus
-from tests.duplex.tokenizer import SPECIALS, tiny_tokenizer
+from tests.duplex.tokenizer import SPECIALS
 from tests.unit.duplex.building import Made, Tone, said, talk, tree
 
 
 @pytest.fixture(scope="module")
-def fmt(tmp_path_factory: pytest.TempPathFactory) -> DuplexFormat:
-    return DuplexFormat(model=str(tiny_tokenizer(tmp_path_factory.mktemp("models") / "tiny")))
+def fmt(model: Path) -> DuplexFormat:
+    return DuplexFormat(model=str(model))
 
 
 @pytest.fixture(scope="module")

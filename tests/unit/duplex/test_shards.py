@@ -20,13 +20,7 @@ from duplexforge.framing import DuplexFormat
 from duplexforge.loading.dataset import easy_load
 from duplexforge.loading.packing import unpack
 from duplexforge.records import parse
-from tests.duplex.tokenizer import tiny_tokenizer
 from tests.unit.duplex.building import Made, settings, sides, talk, tree
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_tokenizer(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
+from duplexforge import log
+from duplexforge.config import StoreSettings
 from duplexforge.duplex.masking import Masking, Said
 from duplexforge.duplex.sounds import EpisodeFile, MaskedAudio, Piece, SegmentFiles
 from duplexforge.errors import InputError
+from duplexforge.loading.fetching import opened
 from tests.duplex import processed as made
 
 SEED = 20
@@ -111,6 +115,15 @@ def test_a_track_is_read_in_another_process(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], input=pickle.dumps(track), capture_output=True, check=True)
     assert done.stdout.decode().strip() == hashlib.sha256(made.listen(track).tobytes()).hexdigest()
+
+
+def test_a_process_of_its_own_writes_no_secret_into_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_hidden", set())
+    keys = {"access_key_id": SecretStr("AKIACANARYCANARY"), "secret_access_key": SecretStr("canary-secret-key")}
+    settings = StoreSettings(_env_file=None, store_url="s3://bucket").model_copy(update=keys)
+    assert opened(settings, create=False).url == "s3://bucket"
+    for secret in keys.values():
+        assert log.redact(f"a {secret.get_secret_value()} b") == "a *** b"
 
 
 def test_where_nobody_is_heard_nothing_is_fetched(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duplexforge.duplex.splits import Division, Member, assign
-from duplexforge.errors import ConfigError
+from duplexforge.errors import UsageError
 
 SPLITS = ("train", "validation", "test")
 RATIOS = (0.9, 0.05, 0.05)
@@ -144,6 +144,12 @@ def test_pieces_too_large_for_a_small_share_are_told() -> None:
     )
 
 
+def test_one_conversation_is_told_as_such() -> None:
+    assert assign(strangers(1), RATIOS).notes[0].endswith(": there is only one conversation")
+    related = [Member(name, ("ann", f"with {name}"), "", 5) for name in "ab"]
+    assert assign(related, RATIOS).notes[0].endswith("hang together by their speakers and groups")
+
+
 def test_no_group_ties_nobody_and_a_group_is_not_a_speaker() -> None:
     members = [Member("a", ("x", "y"), "", 1), Member("b", ("v", "w"), "x", 1), Member("c", ("t", "u"), "", 1)]
     assert counts(assign(members, (1, 1, 1))) == [1, 1, 1]
@@ -159,5 +165,5 @@ def test_nothing_is_divided_into_nothing() -> None:
 
 @pytest.mark.parametrize("ratios", [(0, 0, 0), (-0.1, 1, 0.1), (math.nan, 1, 1), (math.inf, 1, 1), (1, 1)])
 def test_shares_without_sense_are_refused(ratios: tuple[float, float, float]) -> None:
-    with pytest.raises(ConfigError, match="three numbers from 0 on"):
+    with pytest.raises(UsageError, match="three numbers from 0 on"):
         assign(strangers(1), ratios)

@@ -17,16 +17,6 @@ from tests.duplex.tokenizer import LINES, SPECIALS, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_tokenizer(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> Tokenizer:
-    return load_tokenizer(str(folder))
-
-
-@pytest.fixture(scope="module")
 def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """A tokenizer in plain Python, which tells no positions."""
     from transformers import ByT5Tokenizer
@@ -40,12 +30,10 @@ TEXTS = ("hello there", " hello", "Größe, 日本 🌊!", "", "   ", "e\u0301te
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_tokens_are_those_of_transformers_without_anything_around(
-    folder: Path, tokenizer: Tokenizer, text: str
-) -> None:
+def test_tokens_are_those_of_transformers_without_anything_around(model: Path, tokenizer: Tokenizer, text: str) -> None:
     from transformers import AutoTokenizer
 
-    inner = AutoTokenizer.from_pretrained(str(folder))
+    inner = AutoTokenizer.from_pretrained(str(model))
     assert tokenizer.ids(text) == inner(text, add_special_tokens=False)["input_ids"]
 
 
@@ -72,10 +60,10 @@ def test_controls_are_the_control_tokens_and_no_others(tokenizer: Tokenizer) -> 
     assert {tokenizer.token_of(number) for number in tokenizer.controls} == set(SPECIALS)
 
 
-def test_line_breaks_that_were_added_as_tokens_are_text(folder: Path, tmp_path: Path) -> None:
+def test_line_breaks_that_were_added_as_tokens_are_text(model: Path, tmp_path: Path) -> None:
     from transformers import AddedToken, AutoTokenizer
 
-    inner = AutoTokenizer.from_pretrained(str(folder))
+    inner = AutoTokenizer.from_pretrained(str(model))
     inner.add_tokens([AddedToken("\n\n", special=False), AddedToken("<|turn|>", special=True)])
     inner.save_pretrained(str(tmp_path))
     tokenizer = load_tokenizer(str(tmp_path))
@@ -83,17 +71,17 @@ def test_line_breaks_that_were_added_as_tokens_are_text(folder: Path, tmp_path: 
     assert tokenizer.token_id("<|turn|>") in tokenizer.controls
 
 
-def test_the_checksum_is_of_vocabulary_and_merges(folder: Path, tokenizer: Tokenizer) -> None:
-    model = json.loads((folder / "tokenizer.json").read_text())
-    words = {**model["model"]["vocab"], **{one["content"]: one["id"] for one in model["added_tokens"]}}
-    whole = {"merges": model["model"]["merges"], "vocabulary": [[word, words[word]] for word in sorted(words)]}
+def test_the_checksum_is_of_vocabulary_and_merges(model: Path, tokenizer: Tokenizer) -> None:
+    told = json.loads((model / "tokenizer.json").read_text())
+    words = {**told["model"]["vocab"], **{one["content"]: one["id"] for one in told["added_tokens"]}}
+    whole = {"merges": told["model"]["merges"], "vocabulary": [[word, words[word]] for word in sorted(words)]}
     body = json.dumps(whole, separators=(",", ":"))
     assert tokenizer.checksum == hashlib.sha256(body.encode()).hexdigest()
 
 
-def test_the_made_tokenizer_is_the_same_bytes_each_time(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_made_tokenizer_is_the_same_bytes_each_time(model: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     again = tiny_tokenizer(tmp_path / "again")
-    for file in folder.iterdir():
+    for file in model.iterdir():
         assert (again / file.name).read_bytes() == file.read_bytes()
     assert load_tokenizer(str(again)).checksum == tokenizer.checksum
 
@@ -117,9 +105,9 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [None, "{", '{"model": 3}'])
-def test_a_folder_that_holds_no_tokenizer(folder: Path, tmp_path: Path, body: str | None) -> None:
+def test_a_folder_that_holds_no_tokenizer(model: Path, tmp_path: Path, body: str | None) -> None:
     if body is not None:
-        (tmp_path / "tokenizer_config.json").write_bytes((folder / "tokenizer_config.json").read_bytes())
+        (tmp_path / "tokenizer_config.json").write_bytes((model / "tokenizer_config.json").read_bytes())
         (tmp_path / "tokenizer.json").write_text(body)
     with pytest.raises(ModelError) as caught:
         load_tokenizer(str(tmp_path))
@@ -129,10 +117,10 @@ def test_a_folder_that_holds_no_tokenizer(folder: Path, tmp_path: Path, body: st
     assert "\n" not in sentence
 
 
-def test_without_transformers_the_cure_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_transformers_the_cure_is_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"pip install .*duplexforge\[duplex\]"):
-        load_tokenizer(str(folder))
+        load_tokenizer(str(model))
 
 
 def test_a_name_that_the_hub_cannot_give(monkeypatch: pytest.MonkeyPatch) -> None:

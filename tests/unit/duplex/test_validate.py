@@ -30,11 +30,10 @@ Rows = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three short sessions from both seats, a speaker pair in each split, words spread evenly, with windows."""
     root = tmp_path_factory.mktemp("validate")
     make_corpus(root / "corpus", sessions=3, seconds=12, seed=7)
-    model = tiny_tokenizer(root / "tokenizer")
     fmt = DuplexFormat(model=str(model), alignment="even")
     settings = BuildSettings(fmt, window=4.0, overlap=0.64, splits=(0.4, 0.3, 0.3))
     where = Where("magichub", "corpus", root / "corpus", None, StretchRules(), "en", None)
@@ -213,8 +212,7 @@ def zeros_for_a_voice(rows: Rows) -> None:
         (cut_the_user, "user_audio"),
         (wrong_rate, "target_audio"),
         (noise_for_audio, "user_audio"),
-        (one_chunk_more, "user_audio"),
-        (one_chunk_more, "target_audio"),
+        (one_chunk_more, "chunks"),
         (miscount_tokens, "tokens"),
         (miscount_silence, "silent_chunks"),
         (zeros_for_a_voice, "speaker_embedding"),
@@ -310,6 +308,47 @@ def test_a_window_of_no_side_and_a_side_without_window(copy: Path) -> None:
     seen = found(copy)
     assert (f"test/0-{before[0]['session_id']}#0", "window") in seen
     assert (f"{STORAGE}/{before[0]['session_id']}", "window") in seen
+
+
+@pytest.mark.parametrize("table", [STORAGE, "train"])
+def test_nothing_where_something_must_be_is_a_finding_whatever_it_is(copy: Path, table: str) -> None:
+    free = {"speaker_embedding", "group", "language", "licence", "embedding_engine", "flags", "provenance_json"}
+    rows = list(rows_of(copy / table))
+    for name in rows[0]:
+
+        def empty(rows: Rows, name: str = name) -> None:
+            rows[0][name] = None
+
+        before = rewrite(copy / table, empty)
+        told = found(copy)
+        assert any(check == "null" for _, check in told) or name in free | {"session_id"}, name
+        assert told or name in free
+        rewrite(copy / table, lambda rows, before=before: rows.__setitem__(slice(None), before))  # type: ignore[misc]
+    assert found(copy) == set()
+
+
+@pytest.mark.parametrize("chunks", [-1, 0, 10**12, 2**62])
+def test_a_number_of_chunks_that_no_memory_holds_is_a_finding(copy: Path, chunks: int) -> None:
+    before = rewrite(copy / STORAGE, lambda rows: rows[0].update(chunks=chunks))
+    assert (f"{STORAGE}/{before[0]['session_id']}", "chunks") in found(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "check"),
+    [
+        ("conversation_id", "other", "session_id"),
+        ("agent_speaker", "G0009", "session_id"),
+        ("user_speaker", "", "user_speaker"),
+    ],
+)
+def test_names_that_do_not_go_together_are_told(copy: Path, name: str, value: str, check: str) -> None:
+    before = rewrite(copy / STORAGE, lambda rows: rows[0].update({name: value}))
+    assert (f"{STORAGE}/{before[0]['session_id']}", check) in found(copy)
+
+
+def test_nobody_speaks_to_themselves(copy: Path) -> None:
+    before = rewrite(copy / STORAGE, lambda rows: rows[0].update(user_speaker=rows[0]["agent_speaker"]))
+    assert (f"{STORAGE}/{before[0]['session_id']}", "user_speaker") in found(copy)
 
 
 def test_rows_out_of_order_are_named(copy: Path) -> None:

@@ -113,6 +113,10 @@ def _rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     [
         ({"events_json": "[]"}, "checksum", "its events are not those that were written"),
         ({"user_audio": b"fLaC but no more"}, "corrupt", "storage/talk0--s0: a packed track cannot be read"),
+        ({"events_json": None}, "corrupt", "storage/talk0--s0: it has no events, or 2 chunks, which is no length"),
+        ({"chunks": None}, "corrupt", "it has no events, or None chunks"),
+        ({"chunks": -1}, "corrupt", "it has no events, or -1 chunks"),
+        ({"chunks": 10**12}, "corrupt", "it has no events, or 1000000000000 chunks"),
         ({"chunks": 1}, "bad_window", "train/talk0--s0#0 is chunks 0 to 2 of a side of 1"),
     ],
 )
