@@ -27,6 +27,7 @@ from duplexforge.config.groups import (
     UploadSettings,
 )
 from duplexforge.config.load import Settings, environment_of, load, variables
+from duplexforge.config.train import TrainSettings
 
 __all__ = [
     "CONFIG_FILE",
@@ -42,6 +43,7 @@ __all__ = [
     "SqsSettings",
     "StatusSettings",
     "StoreSettings",
+    "TrainSettings",
     "UploadSettings",
     "child_environment",
     "cluster_in_sight",

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from duplexforge.config.autokick import AutokickSettings
 from duplexforge.config.group import Group, OptionalFloat, OptionalInt, OptionalSecret, OptionalStr
 from duplexforge.config.networks import networks
+from duplexforge.config.train import TrainSettings
 
 
 class StoreSettings(Group):
@@ -278,4 +279,5 @@ GROUPS: dict[str, tuple[type[Group], ...]] = {
     "status": (StoreSettings, QueueSettings, SqsSettings, StatusSettings),
     "run": (StoreSettings, QueueSettings, SqsSettings, DownloadSettings, ProcessSettings, UploadSettings),
     "autokick": (StoreSettings, QueueSettings, SqsSettings, AutokickSettings),
+    "train": (TrainSettings,),
 }
