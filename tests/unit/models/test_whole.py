@@ -26,7 +26,7 @@ def opened(mode: str = "fidelity", **changes: Any) -> MdctCodec:
 
 @pytest.mark.parametrize("mode", ["fidelity", "balanced"])
 def test_a_file_holds_the_recording_within_its_rate(mode: str) -> None:
-    wave = voice(1.5, 3)
+    wave = voice(0.8, 3)
     codec = whole.steadied(opened(mode, kbps=14.0), wave)
     data = whole.pack(codec, wave)
     assert 12 < whole.file_kbps(len(data), wave, RATE) <= 14
