@@ -12,7 +12,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from duplexforge import log
@@ -38,8 +38,6 @@ class Candidates:
         self._places = Places(rng)
         self._lock = threading.Lock()
         self._depth = layout.todo(stage, "x").count("/")
-        # One lists tasks, the other leases; a thread of either is started when there is something to list.
-        self._listers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="lister")
         self._coming: Future[None] | None = None
         self._listed_at = self._listing_seconds = self._lost_seconds = 0.0
         self._held: list[str] = []
@@ -68,7 +66,7 @@ class Candidates:
             coming = self._coming
             if coming is None or coming.done():
                 if self._lost_seconds * _LOSSES > self._listing_seconds:
-                    self._coming = self._listers.submit(self._refill)
+                    self._coming = _beside(self._refill)
                 return
         # One try in the dark while it comes: the next one had better know what was listed.
         if seconds * _LOSSES > self._listing_seconds:
@@ -113,7 +111,7 @@ class Candidates:
         """List tasks again, and the leases unless none was met so far: a lost claim tells of them soon enough."""
         began = time.monotonic()
         # Both at once: what changes between the two listings costs a vain claim and nothing else.
-        leases = None if self._view.empty else self._listers.submit(self._view.refresh)
+        leases = None if self._view.empty else _beside(self._view.refresh)
         page = [name for name in self._list_some() if name not in self.skipped]
         if leases:
             leases.result()
@@ -141,6 +139,14 @@ class Candidates:
         prefix = self._layout.queue_prefix(self._stage, "todo")
         metas = next(self._store.pages(prefix, after=prefix + start if start else None), [])
         return list(self.known(iter(metas))), len(metas) >= PAGE
+
+
+def _beside(work: Callable[[], None]) -> Future[None]:
+    """Do ``work`` in a thread that ends with it: beside a listing its start is nothing, and idle queues keep none."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lister")
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
 
 
 def _from_a_gap(page: list[str], held: set[str], rng: random.Random) -> list[str]:
