@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duplexforge.cli_options import DryRun, Json, open_site, show
+from duplexforge.cli_options import DryRun, Json, find_site, show
 from duplexforge.errors import UsageError
 
 if TYPE_CHECKING:
     from duplexforge.converting.episode import Source as Episodes
     from duplexforge.converting.timeline import Rules
-    from duplexforge.roles import Site
 
 convert_app = typer.Typer(help="Turn recordings and published segments into other shapes.", no_args_is_help=True)
 
@@ -113,7 +112,7 @@ def audio(
     from duplexforge.converting import audio as whole
     from duplexforge.converting.media import Shape
 
-    site = _site(source, "raw")
+    site = find_site(source, "raw")
     found = whole.of_store(site.store, site.layout, only) if site else whole.of_folder(source, only, out)
     report = whole.convert_audio(found, out, Shape(to, rate, channels), jobs=jobs, dry_run=dry_run)
     show(json, report.to_json(), report.to_text())
@@ -139,20 +138,9 @@ def _rules(
 def _episodes(source: str) -> Episodes:
     from duplexforge.converting import convert
 
-    site = _site(source, "processed")
+    site = find_site(source, "processed")
     if site:
         return convert.store_source(site.store, site.layout)
     if not Path(source).is_dir():
         raise UsageError(f"there is no folder {source}, and it is no store's URL")
     return convert.folder_source(Path(source))
-
-
-def _site(source: str, prefix: str) -> Site | None:
-    """The store that ``source`` means: a URL, or a folder that has the prefix; None for any other place."""
-    if "://" in source:
-        return open_site("status", source, probe=False)
-    folder = Path(source)
-    if not folder.is_dir():
-        return None
-    site = open_site("status", f"file://{folder.absolute()}", probe=False)
-    return site if (folder / getattr(site.layout, prefix)).is_dir() else None

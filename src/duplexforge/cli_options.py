@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,17 @@ def open_site(role: str, store: str | None = None, *, probe: bool = True, **flag
 
     log.setup()
     return roles.open_site(config.load(role, store_url=store, **flags), probe=probe)
+
+
+def find_site(source: str, prefix: str) -> Site | None:
+    """The store that ``source`` means: a URL, or a folder that has the layout's ``prefix``; None for any other place."""
+    if "://" in source:
+        return open_site("status", source, probe=False)
+    folder = Path(source)
+    if not folder.is_dir():
+        return None
+    site = open_site("status", f"file://{folder.absolute()}", probe=False)
+    return site if (folder / getattr(site.layout, prefix)).is_dir() else None
 
 
 def show(as_json: bool, data: Any, text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duplexforge.cli_options import Json, open_site, show
+from duplexforge.cli_options import Json, find_site, show
 from duplexforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _clips(sources: list[str], stores: list[Episodes], *, flagged: bool) -> Iter
     from duplexforge.training import sources as places
 
     for source in sources:
-        site = _site(source)
+        site = find_site(source, "processed")
         if site is not None:
             stores.append(places.Episodes(site.store, site.layout, flagged=flagged))
             yield from stores[-1].clips()
@@ -147,14 +147,3 @@ def _clips(sources: list[str], stores: list[Episodes], *, flagged: bool) -> Iter
         speaker, _, place = source.rpartition("=")
         for path in places.found(place):
             yield from places.plain(path, speaker=speaker or None)
-
-
-def _site(source: str) -> Any:
-    """The store that ``source`` means: a URL, or a folder that has processed episodes; None for any other place."""
-    if "://" in source:
-        return open_site("status", source, probe=False)
-    folder = Path(source)
-    if not folder.is_dir():
-        return None
-    site = open_site("status", f"file://{folder.absolute()}", probe=False)
-    return site if (folder / site.layout.processed).is_dir() else None

@@ -29,6 +29,9 @@ _NEEDED = (
     *("agent_speaker", "chunks", "tokens", "capped", "silent_chunks", "user_sha256", "target_sha256", "events_sha256"),
 )
 
+# What may stand in one split only, and what it is called.
+_APART = {"user_speaker": "speaker", "agent_speaker": "speaker", "conversation_id": "conversation", "group": "group"}
+
 Row = Mapping[str, Any]
 
 
@@ -222,12 +225,7 @@ def leaks(seats: Mapping[str, Mapping[str, set[str]]]) -> Iterator[Finding]:
 
 def groups_of(row: Row) -> list[tuple[str, str]]:
     """(kind, name) of everything that may stand in one split only."""
-    kinds = ("user_speaker", "agent_speaker", "conversation_id", "group")
-    return [
-        (kind.removeprefix("user_").removeprefix("agent_").removesuffix("_id"), row[kind])
-        for kind in kinds
-        if row[kind]
-    ]
+    return [(kind, row[column]) for column, kind in _APART.items() if row[column]]
 
 
 def _utterance(event: Event) -> Utterance:

@@ -20,7 +20,6 @@ from duplexforge.models.codec import Packets
 
 MAGIC = b"DFC"
 VERSION = 1
-SUFFIX = ".dfc"
 _FIXED = struct.Struct("<IIQI")
 _LONGEST_PACKET = 1 << 16
 _MOST_PACKETS = 1 << 24

@@ -28,9 +28,3 @@ def frames_of(wave: Floats, hop: int) -> Floats:
     padded = np.pad(np.asarray(wave, np.float32), (hop, hop + -len(wave) % hop))
     covered = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop]
     return np.asarray(covered @ basis(hop).T, np.float32)
-
-
-def wave_of(frames: Floats, hop: int) -> Floats:
-    """The wave ((frames − 1)·hop samples) of ``frames_of``'s frames; the last half frame has no partner yet."""
-    both = frames @ basis(hop)
-    return np.asarray((both[:-1, hop:] + both[1:, :hop]).reshape(-1), np.float32)

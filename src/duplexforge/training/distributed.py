@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch import distributed as dist
+from torch import nn
 
 from duplexforge.training.trainers import Place
 
@@ -52,14 +52,6 @@ def take_first(module: nn.Module, size: int) -> None:
     if size > 1:
         for tensor in (*module.parameters(), *module.buffers()):
             dist.broadcast(tensor.data, 0)
-
-
-def sum_buffers(tensors: Iterable[Tensor], size: int) -> None:
-    """Replace every tensor by its mean over all processes."""
-    if size > 1:
-        for tensor in tensors:
-            dist.all_reduce(tensor)
-            tensor /= size
 
 
 def any_says(said: bool, size: int, device: str) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duplexforge.models import mdct
-from duplexforge.models.lapped import basis, frames_of, wave_of
+from duplexforge.models.lapped import basis, frames_of
 
 
 @pytest.mark.parametrize("hop", [80, 160])
@@ -15,7 +15,9 @@ def test_what_goes_in_comes_out(hop: int, samples: int) -> None:
     wave = np.random.default_rng(samples).uniform(-1, 1, samples).astype(np.float32)
     frames = frames_of(wave, hop)
     assert frames.shape == (-(-samples // hop) + 1, hop)
-    assert np.abs(wave_of(frames, hop)[:samples] - wave).max() < 1e-5
+    both = frames @ basis(hop)
+    back = (both[:-1, hop:] + both[1:, :hop]).reshape(-1)
+    assert np.abs(back[:samples] - wave).max() < 1e-5
 
 
 def test_it_keeps_the_energy_and_agrees_with_the_exact_one() -> None:

@@ -87,7 +87,7 @@ def test_a_queue_of_one_page_is_listed_from_its_beginning() -> None:
 
 
 KEYS = Layout()
-TODO, LEASES = KEYS.queue_prefix("processing", "todo"), KEYS.queue_prefix("processing", "in_progress")
+TASKS, LEASES = KEYS.queue_prefix("processing", "todo"), KEYS.queue_prefix("processing", "in_progress")
 # Seconds: a lost claim that is worth a listing, and one that is not.
 LONG, SHORT = 60.0, 1e-9
 
@@ -137,18 +137,18 @@ class Walk:
 def test_the_first_listing_is_of_tasks_alone_and_later_ones_of_leases_too() -> None:
     walk = Walk()
     walk.take()
-    assert walk.store.listed == [TODO]
+    assert walk.store.listed == [TASKS]
     assert len({walk.take() for _ in range(99)}) == 99
-    assert walk.store.listed == [TODO]
+    assert walk.store.listed == [TASKS]
     # Nothing waits: what is ours comes last, as it may have been given back.
     assert set(walk.candidates.ids()) < set(NAMES)
-    assert sorted(walk.store.listed) == [LEASES, TODO, TODO]
+    assert sorted(walk.store.listed) == [LEASES, TASKS, TASKS]
 
 
 def test_an_empty_queue_is_one_listing() -> None:
     walk = Walk([])
     assert list(walk.ids) == []
-    assert walk.store.listed == [TODO]
+    assert walk.store.listed == [TASKS]
 
 
 def test_after_a_loss_it_goes_on_while_a_listing_comes() -> None:
@@ -163,7 +163,7 @@ def test_after_a_loss_it_goes_on_while_a_listing_comes() -> None:
         assert not waiting.done()
         walk.store.gate.set()
         waiting.result(10)
-    assert walk.store.listed.count(TODO) == 2
+    assert walk.store.listed.count(TASKS) == 2
 
 
 def test_after_a_listing_it_goes_by_that() -> None:
@@ -182,7 +182,7 @@ def test_losses_that_cost_nothing_are_not_worth_a_listing() -> None:
     for _ in range(50):
         walk.candidates.lost(SHORT)
         walk.take()
-    assert walk.store.listed == [TODO]
+    assert walk.store.listed == [TASKS]
 
 
 def test_many_cheap_losses_are_worth_one_and_nobody_waits_for_it() -> None:
@@ -195,7 +195,7 @@ def test_many_cheap_losses_are_worth_one_and_nobody_waits_for_it() -> None:
         walk.candidates.lost(SHORT)
     walk.store.gate.set()
     assert len(list(walk.ids)) >= 49
-    assert walk.store.listed.count(TODO) == 2
+    assert walk.store.listed.count(TASKS) == 2
 
 
 def test_what_is_ours_does_not_come_again_with_a_listing_that_was_begun_before() -> None:
