@@ -1,17 +1,23 @@
 #!/bin/sh
-# Recorded speech for the codec, from Debian packages: about 7 hours, 16 kHz, one folder a speaker.
+# Speech for training, from Debian packages: about 7 hours of recordings and 18 minutes of synthetic Telugu, 16 kHz, one
+# folder a speaker.
 #
 #   examples/speech_data.sh [FOLDER]     (default: data/speech)
+#   duplexforge data speech data/speech/train data/speech/held_out --test asterisk-fr --test fillets-nl \
+#     --test synthetic-te-ravi --test synthetic-te-lakshmi --validation asterisk-it --out speech
 #
-# Writes FOLDER/train/<speaker>/*.flac, FOLDER/held_out/<speaker>/*.flac and a little of FOLDER/synthetic (Telugu). Speakers are whole: nobody is in both. The
-# held-out ones are those that benchmarks/codec_quality.py scores. Needs a Debian machine, root (or sudo) for the packages,
-# and python3 with av, soundfile and soxr (PYTHON names another interpreter). What is there already is left alone.
+# Writes FOLDER/train/<speaker>/*.flac and FOLDER/held_out/<speaker>/*.flac. Speakers are whole: nobody is in both. The
+# recorded ones held out are those that benchmarks/codec_quality.py scores. The synthetic ones are four voices of espeak-ng,
+# near 120, 100, 220 and 190 Hz, that read telugu.txt; a name that begins with "synthetic-" marks them, here and in the
+# manifest of `duplexforge data speech`. Needs a Debian machine, root (or sudo) for the packages, and python3 with av,
+# soundfile and soxr (PYTHON names another interpreter). What is there already is left alone.
 #
 # Licences: festvox-ru: BSD-like; asterisk-core-sounds-*: CC-BY-SA-3.0; fillets-ng-data-*: GPL-2+; espeak-ng: GPL-3+ (what
 # it speaks is synthetic, and labelled so).
 set -eu
 
 folder=${1:-data/speech}
+sentences=$(dirname "$0")/telugu.txt
 python=${PYTHON:-python3}
 packages="festvox-ru asterisk-core-sounds-en-g722 asterisk-core-sounds-es-g722 asterisk-core-sounds-fr-g722
 asterisk-core-sounds-it-g722 asterisk-core-sounds-ru-g722 fillets-ng-data-cs fillets-ng-data-nl espeak-ng"
@@ -28,7 +34,7 @@ if [ -n "$missing" ]; then
     $root apt-get install -y --no-install-recommends $missing
 fi
 
-"$python" - "$folder" <<'PYTHON'
+"$python" - "$folder" "$sentences" <<'PYTHON'
 import subprocess
 import sys
 import tempfile
@@ -51,8 +57,14 @@ RECORDED = {
     "held_out/asterisk-it": ("asterisk/sounds/it_IT_m_Carlo", "**/*.g722"),
     "held_out/fillets-nl": ("games/fillets-ng/sound", "*/nl/*.ogg"),
 }
-TELUGU = ["నమస్కారం, మీరు ఎలా ఉన్నారు?", "ఈ రోజు వాతావరణం చాలా బాగుంది.", "మా ఊరు గోదావరి ఒడ్డున ఉంది.", "రేపు ఉదయం కలుద్దాం."]
-PITCHES = {"arjun": 45, "ravi": 35, "priya": 80, "lakshmi": 65}
+# Voice and pitch of espeak-ng that come out near 120, 100, 220 and 190 Hz.
+SYNTHETIC = {
+    "train/synthetic-te-arjun": ("te", 69),
+    "held_out/synthetic-te-ravi": ("te+m3", 47),
+    "train/synthetic-te-priya": ("te+f3", 61),
+    "held_out/synthetic-te-lakshmi": ("te+f2", 51),
+}
+WORDS_A_MINUTE = (150, 175, 130, 195)
 
 
 def read(path):
@@ -85,12 +97,17 @@ for name, (place, pattern) in RECORDED.items():
             keep(target, sound)
         seconds += sf.info(target).duration
     print(f"{name}: {seconds / 60:.1f} minutes")
-for voice, pitch in PITCHES.items():
-    for number, text in enumerate(TELUGU):
-        target = out / "synthetic" / f"te-{voice}" / f"{number}.flac"
+for name, (voice, pitch) in SYNTHETIC.items():
+    seconds = 0.0
+    for number, text in enumerate(Path(sys.argv[2]).read_text(encoding="utf-8").splitlines()):
+        target = out / name / f"{number:03d}.flac"
         if not target.exists():
+            speed = str(WORDS_A_MINUTE[number % len(WORDS_A_MINUTE)])
             with tempfile.NamedTemporaryFile(suffix=".wav") as spoken:
-                subprocess.run(["espeak-ng", "-v", "te", "-p", str(pitch), "-w", spoken.name, text], check=True)
+                command = ["espeak-ng", "-v", voice, "-p", str(pitch), "-s", speed, "-w", spoken.name, text]
+                subprocess.run(command, check=True)
                 keep(target, read(Path(spoken.name)))
+        seconds += sf.info(target).duration
+    print(f"{name}: {seconds / 60:.1f} minutes, synthetic")
 print(f"{empty} recordings shorter than 0.1 s were left out")
 PYTHON

@@ -16,13 +16,14 @@ from duplexforge import __version__
 from duplexforge.cli_autokick import autokick
 from duplexforge.cli_codec import codec_app
 from duplexforge.cli_convert import convert_app
+from duplexforge.cli_data import data_app
 from duplexforge.cli_duplex import duplex_app
 from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, open_site, show
 from duplexforge.cli_publish import COMMANDS as PUBLISHING
 from duplexforge.cli_queue import queue_app
 from duplexforge.cli_seed import search, seed_app
 from duplexforge.cli_status import status
-from duplexforge.cli_train import data_app, train_app
+from duplexforge.cli_train import train_app
 from duplexforge.errors import DuplexforgeError
 
 app = typer.Typer(

@@ -2,12 +2,14 @@
 
 ::
 
-    <out>/manifest.jsonl                 a line a file: path, speaker, split, samples, sha256, source, licence, language
+    <out>/manifest.jsonl                 a line a file: path, speaker, split, samples, sha256, source, licence, language,
+                                         synthetic
     <out>/speech.json                    hours and speakers by split, what was left out and why
     <out>/audio/<speaker>/<n>.flac       16 kHz, mono, 16 bit
 
 Splits are by whole speaker. What has no known speaker is trained on and never scored on: the same voice could be on both
-sides. The manifest is written last, so that a folder which has one is whole.
+sides. A speaker whose name begins with ``synthetic-`` is a machine, and every line and the summary say so. The manifest is
+written last, so that a folder which has one is whole.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ from duplexforge.errors import InputError, UsageError
 from duplexforge.layout import hashed_id
 from duplexforge.training.speech import MANIFEST, RATE, SpeechRow
 
-__all__ = ["UNKNOWN", "Clip", "Prepared", "Source", "prepare", "splits"]
+__all__ = ["SYNTHETIC", "UNKNOWN", "Clip", "Prepared", "Source", "prepare", "splits"]
 
 UNKNOWN = "unknown"
 """The speaker of what says none."""
+SYNTHETIC = "synthetic-"
+"""How the name of a speaker begins that is a machine."""
 SUMMARY = "speech.json"
 _SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 _FEWEST_SPEAKERS = 3
@@ -197,6 +201,7 @@ def _write(clip: Clip, out: Path, number: int) -> SpeechRow:
         source=clip.name,
         licence=clip.licence,
         language=clip.language,
+        synthetic=clip.speaker.startswith(SYNTHETIC),
     )
 
 
@@ -207,6 +212,9 @@ def _summarise(done: Prepared, rows: Sequence[SpeechRow], lengths: Mapping[str, 
         if mine:
             done.hours[split] = sum(row.samples for row in mine) / RATE / 3600
             done.speakers[split] = len({row.speaker for row in mine})
+            made = sum(row.samples for row in mine if row.synthetic) / RATE / 60
+            if made:
+                done.notes.append(f"{split}: {made:.1f} minutes are synthetic speech")
     if UNKNOWN in lengths:
         count = sum(row.speaker == UNKNOWN for row in rows)
         done.notes.append(f"{count} files name no speaker: they are trained on and never scored on")

@@ -38,6 +38,8 @@ class SpeechRow(BaseModel):
     source: str = ""
     licence: str | None = None
     language: str = "unknown"
+    synthetic: bool = False
+    """Whether a machine spoke it."""
 
 
 @dataclass(frozen=True)
