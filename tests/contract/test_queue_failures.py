@@ -36,6 +36,14 @@ def test_failures_back_off(site: QueueSite) -> None:
     assert claimed(queue).attempt == 2
 
 
+def test_a_newcomer_finds_what_was_given_back_in_one_claim(site: QueueSite) -> None:
+    # Who knows no lease yet tries the first attempt, meets the one that was, and must not take it for a living one.
+    site.open().put_many([task("one"), task("two")])
+    for lease in (claimed(site.open()), claimed(site.open())):
+        lease.release()
+    assert {claimed(site.open()).attempt, claimed(site.open()).attempt} == {2}
+
+
 def test_the_error_may_say_when(site: QueueSite) -> None:
     site.open().put(task("one"))
     claimed(site.open(retry_seconds=600)).fail(RetryLater("x"), permanent=False, after=0.0)

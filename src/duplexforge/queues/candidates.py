@@ -39,7 +39,7 @@ class Candidates:
         self._lock = threading.Lock()
         self._depth = layout.todo(stage, "x").count("/")
         self._coming: Future[None] | None = None
-        self._listed_at = self._listing_seconds = self._lost_seconds = 0.0
+        self._listed_at = self._lost_at = self._listing_seconds = self._lost_seconds = 0.0
         self._held: list[str] = []
         self._strangers: set[str] = set()
         self._log = log.get("queue", stage=stage)
@@ -62,6 +62,7 @@ class Candidates:
         """A claim that took ``seconds`` was in vain: others were here. Go elsewhere; a listing that pays is fetched."""
         with self._lock:
             self._page = _rotated(self._page, self._rng)
+            self._lost_at = time.monotonic()
             self._lost_seconds += seconds
             coming = self._coming
             if coming is None or coming.done():
@@ -95,14 +96,17 @@ class Candidates:
             return self._page.pop() if self._page else None
 
     def _more(self, since: float) -> bool:
-        """Wait for the listing that is under way, or list; False when that was done ``since`` and nothing is left."""
+        """Wait for the listing that is under way, or list; False when that was done ``since`` and nothing is left.
+
+        A lost claim wants a listing after it: whose lease stood in the way may have died long ago.
+        """
         coming = self._coming
         if coming and not coming.done():
             # Should it fail, the next one does so in the caller's own thread.
             coming.exception()
             return True
         with self._lock:
-            if self._page or self._listed_at > since:
+            if self._page or self._listed_at >= max(since, self._lost_at):
                 return bool(self._page)
         self._refill()
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from duplexforge.errors import InputError
 from duplexforge.layout import Layout, name_of, safe_name
@@ -59,8 +59,10 @@ class LeaseView:
         return not self._latest
 
     def taken(self, task_id: str, attempt: int, now: float) -> None:
-        """Remember that a lease of ``attempt`` exists, without listing."""
-        self._latest[task_id] = Latest(attempt, now)
+        """Remember that a lease of ``attempt`` exists, without listing; its age is a guess that gives way to a listing."""
+        known = self._latest.get(task_id)
+        # A listing beside the claim may know the lease already, and that it expired long ago; new it is all the same.
+        self._latest[task_id] = replace(known) if known and known.attempt == attempt else Latest(attempt, now)
 
     def ids(self) -> set[str]:
         """Tasks that have a lease."""

@@ -71,3 +71,12 @@ def test_the_listing_tells_a_lease_that_others_wrote_better_than_we_do() -> None
     # Its tag came with the listing, so its record is read once and no more.
     store.view.running("a", store.now())
     assert store.view.has_read("a")
+
+
+def test_a_lost_claim_does_not_make_an_old_lease_young() -> None:
+    store = OverlappingStore()
+    store.lease("a", 2)
+    store.view.refresh()
+    store.view.taken("a", 2, store.now() + 1000)
+    assert store.view.fresh("a", store.now() + 500)
+    assert not store.view.fresh("a", store.now() + 1000)
