@@ -109,6 +109,7 @@ def test_webdataset_reads_them(out: Path) -> None:
         assert (rate, len(user)) == (16_000, json.loads(sample["json"])["chunks"] * 5120)
 
 
+@pytest.mark.heavy  # datasets decodes, and even encodes, audio with torchcodec alone
 def test_load_dataset_reads_them(out: Path, tmp_path: Path) -> None:
     loaded = load_dataset(str(out / "shards"), cache_dir=str(tmp_path))
     assert set(loaded) == {"train", "validation"}
