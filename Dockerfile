@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1.10
-# Two images: `light` (seed, download, upload, autokick, status) and `gpu` (process, with the models inside).
+# Two images: `light` (seed, download, upload, duplex, autokick, status) and `gpu` (process, with the models inside; train).
 #   docker build --target light -t duplexforge-light:0.1.0 .
 #   HF_TOKEN=... docker build --target gpu --secret id=hf_token,env=HF_TOKEN -t duplexforge-gpu:0.1.0 .
 # Nothing is installed or fetched when a container starts.
@@ -20,8 +20,8 @@ ENV PYTHONUNBUFFERED=1 \
 # -- light -------------------------------------------------------------------------------------------------------------
 
 FROM python AS light-build
-# For a pod that also runs the preset `lite` on the CPU: --build-arg EXTRAS=lite,autokick
-ARG EXTRAS=download,upload,sqs,autokick,report
+# For pods that also run the preset `lite` and train on the CPU: --build-arg EXTRAS=lite,autokick,duplex,train
+ARG EXTRAS=download,upload,sqs,autokick,report,duplex
 WORKDIR /build
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
@@ -38,7 +38,7 @@ RUN pip install --no-deps --force-reinstall .
 
 FROM python AS light
 LABEL org.opencontainers.image.title="duplexforge-light" \
-      org.opencontainers.image.description="Seeds, downloads, publishes, watches and scales." \
+      org.opencontainers.image.description="Seeds, downloads, publishes, builds duplex data sets, watches and scales." \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN apt-get update \
@@ -88,7 +88,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install -c requirements.txt t
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c requirements.txt torchcodec
 RUN --mount=type=cache,target=/root/.cache/pip \
     mkdir -p src/duplexforge && touch src/duplexforge/__init__.py \
-    && pip install -c requirements.txt ".[emilia,gpu]"
+    && pip install -c requirements.txt ".[emilia,gpu,duplex,train,lora]"
 # faster-whisper asks for onnxruntime, whose files are onnxruntime-gpu's too: the one has to go, the other to come again.
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip uninstall --yes onnxruntime \
@@ -112,7 +112,7 @@ RUN python cache_models.py --preset ${EMILIA_PRESET} --to /models --check
 
 FROM gpu-python AS gpu
 LABEL org.opencontainers.image.title="duplexforge-gpu" \
-      org.opencontainers.image.description="The speech pipeline with its models." \
+      org.opencontainers.image.description="The speech pipeline with its models, and training." \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 duplexforge \

@@ -179,8 +179,9 @@ def our_parameters() -> int:
     """Numbers in the weights of the mode token: books, networks, filter, trust."""
     weights = token_weights.load()
     looks = [*weights.looks, weights.filter]
-    networks = sum(part.size for look in looks for part in (*look.first, *look.second, *look.last, look.straight))
-    return networks + weights.trust.size + sum(book.vectors.size for group in weights.groups for book in group)
+    networks = sum(part.size for look in looks for part in (look.past, look.now, look.bias, *look.second, look.last))
+    books = [*weights.gains, *(book for group in weights.groups for book in group)]
+    return networks + weights.trust.size + sum(book.vectors.size for book in books)
 
 
 def against(peer: Peer, codec: Codec, ours: int, wave: Wave, *, live: bool, repetitions: int) -> Comparison:

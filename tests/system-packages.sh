@@ -1,12 +1,17 @@
 #!/bin/sh
-# Debian packages that some tests want: FFmpeg's shared libraries, with which torchcodec decodes data sets' audio columns.
+# Debian packages that some tests want: FFmpeg's shared libraries, with which torchcodec decodes data sets' audio columns, and
+# espeak-ng, which speaks the corpus of dialogues.
 set -eu
-if ldconfig -p | grep -q libavcodec.so; then
+missing=""
+ldconfig -p | grep -q libavcodec.so || missing="ffmpeg"
+ldconfig -p | grep -q libespeak-ng.so || missing="$missing espeak-ng"
+if [ -z "$missing" ]; then
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    echo "install FFmpeg's shared libraries (Debian: ffmpeg) for the tests marked 'system'" >&2
+    echo "install these Debian packages for the tests marked 'system': $missing" >&2
     exit 1
 fi
 apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ffmpeg >/dev/null
+# shellcheck disable=SC2086 # one word a package
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -21,9 +21,11 @@ from duplexforge.cli_duplex import duplex_app
 from duplexforge.cli_options import Drain, DryRun, Json, Language, Port, Store, open_site, show
 from duplexforge.cli_publish import COMMANDS as PUBLISHING
 from duplexforge.cli_queue import queue_app
+from duplexforge.cli_s2s import export_onnx
 from duplexforge.cli_seed import search, seed_app
 from duplexforge.cli_status import status
 from duplexforge.cli_train import train_app
+from duplexforge.cli_voices import voices_app
 from duplexforge.errors import DuplexforgeError
 
 app = typer.Typer(
@@ -39,9 +41,11 @@ app.command()(search)
 app.add_typer(queue_app, name="queue")
 app.add_typer(convert_app, name="convert")
 app.add_typer(train_app, name="train")
+train_app.command("export-onnx")(export_onnx)
 app.add_typer(data_app, name="data")
 app.add_typer(codec_app, name="codec")
 app.add_typer(duplex_app, name="duplex")
+app.add_typer(voices_app, name="voices")
 app.command()(autokick)
 for command in PUBLISHING:
     app.command()(command)

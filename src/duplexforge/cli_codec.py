@@ -19,12 +19,12 @@ Mode = Annotated[
     str,
     typer.Option(
         "--mode",
-        help="fidelity (best signal-to-noise ratio), balanced (sounds better) or token (fixed rate, for models).",
+        help="fidelity (best SNR), balanced (sounds better), token (fixed rate) or base (1.5 kbps, for models).",
     ),
 ]
 Kbps = Annotated[
     float | None,
-    typer.Option("--kbps", help="Mean rate of the file, all its bytes counted (default 16; not for token)."),
+    typer.Option("--kbps", help="Mean rate of the file, all its bytes counted (default 16; not for token and base)."),
 ]
 Stream = Annotated[
     bool,

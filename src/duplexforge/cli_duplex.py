@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from duplexforge.cli_options import DryRun, Json, open_site, show
+from duplexforge.cli_options import DryRun, Json, Store, open_site, show
 from duplexforge.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ duplex_app = typer.Typer(
 )
 
 Source = Annotated[
-    str,
+    str | None,
     typer.Argument(
-        metavar="CORPUS",
-        help="A MagicHub folder (WAV and TXT), or processed episodes: a store (s3://BUCKET, file://FOLDER) or the folder "
-        "of a run.",
+        metavar="[CORPUS]",
+        help="A MagicHub folder (WAV and TXT), or processed episodes: a store (s3://BUCKET, file://FOLDER), the folder "
+        "of a run, or (default) the store of STORE_URL.",
     ),
 ]
 Kind = Annotated[
@@ -77,6 +77,7 @@ Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes; they 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier build has finished.")]
 Language = Annotated[str | None, typer.Option("--language", help="Language of a corpus that does not say it, e.g. en.")]
 Licence = Annotated[str | None, typer.Option("--licence", help="Licence of a corpus that does not say it.")]
+SendAs = Annotated[str | None, typer.Option("--send", help="Then send it to the store of STORE_URL, as duplex/NAME.")]
 
 
 # Of processed episodes alone.
@@ -93,8 +94,8 @@ Languages = Annotated[str, typer.Option("--languages", help="Episodes: only thes
 
 @duplex_app.command()
 def build(
-    source: Source,
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    source: Source = None,
     corpus: Kind = None,
     mode: Mode = "dataset",
     model: Model = None,
@@ -124,6 +125,7 @@ def build(
     allow_unscored: AllowUnscored = False,
     languages: Languages = "",
     overwrite: Overwrite = False,
+    send_as: SendAs = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -146,6 +148,8 @@ def build(
     with _bar() as told:
         report = run(where, replace(settings, **ways), out, mode=mode, dry_run=dry_run, told=told)
     show(json, report.to_json(), report.to_text())
+    if send_as and not dry_run:
+        send(out, send_as)
     raise typer.Exit(report.exit_code)
 
 
@@ -164,6 +168,18 @@ def validate(folder: Folder, model: Tokenizer = None, tokenizer: Tokens = True, 
     report = validation.validate(folder, model=model, tokenize=tokenizer)
     show(json, report.to_json(), report.to_text())
     raise typer.Exit(report.exit_code)
+
+
+@duplex_app.command()
+def send(
+    folder: Folder, name: Annotated[str, typer.Argument(help="Its name in the store.")], store: Store = None
+) -> None:
+    """Send DIR to the store as duplex/NAME, whole or not at all; it is read as s3://BUCKET/duplex/NAME."""
+    from duplexforge.loading import sending
+
+    site = open_site("status", store)
+    new = sending.send_duplex(site.store, site.layout, folder, name)
+    typer.echo(f"{site.store.url}/{site.layout.duplex_set(name)}{'' if new else ' was there'}", err=True)
 
 
 @duplex_app.command()
@@ -218,13 +234,16 @@ def _one_of(choices: tuple[C, ...], given: str) -> C:
     raise UsageError(f"there is no {given!r}: {', '.join(choices)}")
 
 
-def _where(source: str, kind: str | None, rules: StretchRules, *, language: str | None, licence: str | None) -> Where:
+def _where(
+    source: str | None, kind: str | None, rules: StretchRules, *, language: str | None, licence: str | None
+) -> Where:
     """What ``source`` is: a store by its URL, a run's folder by its processed/, else a MagicHub folder."""
     from duplexforge import config, roles
     from duplexforge.config import StoreSettings
     from duplexforge.duplex.build import Stored, Where
     from duplexforge.layout import language_subtag
 
+    source = source or config.load("status")[StoreSettings].url
     path = Path(source)
     if "://" not in source and not path.is_dir():
         raise UsageError(f"there is no folder {source}, and it is no store's URL")

@@ -63,6 +63,9 @@ class Layout:
     raw: str = "raw_audio/"
     processed: str = "processed/"
     tasks: str = "tasks/"
+    models: str = "models/"
+    training: str = "training/"
+    duplex: str = "duplex/"
 
     def raw_record(self, language: str, source: str, episode: str) -> str:
         """The commit of a downloaded episode: created if absent, names the audio object."""
@@ -160,6 +163,30 @@ class Layout:
     def ledger(self, batch: str) -> str:
         """The record that a batch was published."""
         return f"{self.batches()}batch_{safe_name(batch)}.published.json"
+
+    def run_records(self, run: str, kind: str) -> str:
+        """The prefix of what a training run has committed; ``kind`` is checkpoints or exports."""
+        return f"{self.models}{safe_name(run)}/{safe_name(kind)}/"
+
+    def run_record(self, run: str, kind: str, step: int) -> str:
+        """The commit of what a run had after ``step`` steps: created if absent, names the files. Sorted by step."""
+        return f"{self.run_records(run, kind)}step-{step:09d}.json"
+
+    def run_files(self, run: str, kind: str, step: int, nonce: str) -> str:
+        """The prefix of one sender's files of that step; ``nonce`` keeps two of them apart."""
+        return f"{self.run_records(run, kind)}step-{step:09d}.{safe_name(nonce)}/"
+
+    def training_record(self, name: str) -> str:
+        """The commit of a training folder that was sent."""
+        return f"{self.training}{safe_name(name)}/committed.json"
+
+    def training_files(self, name: str, nonce: str) -> str:
+        """The prefix of one sender's files of a training folder."""
+        return f"{self.training}{safe_name(name)}/{safe_name(nonce)}/"
+
+    def duplex_set(self, name: str) -> str:
+        """The prefix of a duplex data set; its ``manifest.json`` is the commit."""
+        return f"{self.duplex}{safe_name(name)}/"
 
 
 def shard_stem(language: str, number: int) -> str:

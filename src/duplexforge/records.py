@@ -186,6 +186,19 @@ class FileEntry(Record):
     sha256: str
 
 
+class FolderRecord(Record):
+    """Commit of files that were sent together: where they lie, and what each must be.
+
+    ``step`` is that of the training run whose checkpoint or export they are, None of other folders.
+    """
+
+    folder: str
+    files: list[FileEntry]
+    step: int | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+    committed_at: str
+
+
 class Hours(BaseModel):
     """Where the hours of an episode went. ``published + flagged + no_speech == source`` (seconds kept as hours, no rounding)."""
 

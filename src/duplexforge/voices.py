@@ -1,15 +1,20 @@
 """The four voices, the emotions and the controls of what speaks: names, numbers and ranges, written down once.
 
 The model's embeddings are rows in the order of these tables, so that a number here is a number in every weights file and
-in every ``train_pairs.json``: new rows go to the end.
+in every ``train_pairs.json``: new rows go to the end. What lies between two voices is found by :func:`slerp`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from duplexforge.errors import UsageError
+
+Floats = npt.NDArray[np.float64]
 
 Accent = Literal["mild", "moderate", "heavy"]
 
@@ -26,6 +31,8 @@ EMOTIONS = (
     "telugu_mild",
 )
 """Emotions and styles by number."""
+_OPPOSITE = 1e-6
+"""So near to half a turn (radians) two directions are opposite."""
 
 
 @dataclass(frozen=True)
@@ -81,3 +88,36 @@ def find_emotion(wanted: str | int) -> int:
     if text.isdecimal() and int(text) < len(EMOTIONS):
         return int(text)
     raise UsageError(f"there is no emotion {wanted}; there are {', '.join(EMOTIONS)}")
+
+
+def slerp(one: npt.NDArray[Any], other: npt.NDArray[Any], weight: float) -> Floats:
+    """The voice between two voices' vectors: ``one`` at weight 0, ``other`` at 1; UsageError outside or for a zero vector.
+
+    Spherical linear interpolation (Shoemake, 1985): the direction turns evenly along the great circle through both, and the
+    length goes evenly from the one's to the other's; a straight line would pass too near to zero. Opposite directions have
+    no one circle: theirs goes through the axis that ``one`` is least along, so that the order of the two does not matter.
+    """
+    if not 0.0 <= weight <= 1.0:
+        raise UsageError(f"the weight must lie between 0 and 1, not at {weight}")
+    first, last = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    lengths = np.linalg.norm(first), np.linalg.norm(last)
+    if first.shape != last.shape or not all(np.isfinite(lengths)) or not all(lengths):
+        raise UsageError("two voices are blended by vectors of one width that are not zero")
+    start, end = first / lengths[0], last / lengths[1]
+    # Exact at small angles and near half a turn, where the arc cosine is not.
+    angle = 2 * np.arctan2(np.linalg.norm(start - end), np.linalg.norm(start + end))
+    side = _sideways(start, end, angle)
+    turned = np.cos(weight * angle) * start + np.sin(weight * angle) * side
+    found: Floats = turned * ((1 - weight) * lengths[0] + weight * lengths[1])
+    return found
+
+
+def _sideways(start: Floats, end: Floats, angle: float) -> Floats:
+    """The unit vector square to ``start`` towards ``end``; zero where both are one direction."""
+    towards = end
+    if angle > np.pi - _OPPOSITE:
+        towards = np.zeros_like(start)
+        towards[np.argmin(np.abs(start))] = 1.0
+    square = towards - (towards @ start) * start
+    length = float(np.linalg.norm(square))
+    return square / length if length > 0 else square

@@ -20,7 +20,9 @@ OTHER_VARIABLES = {"TMPDIR", "HOME"}
 WITH_TOKEN = {"autokicker", "status"}
 # Scaled by KEDA, the autokicker or a person: an apply must not set them back.
 SCALED = {"download", "upload", "emiliapipe"}
-ROLES = {"autokick", "download", "process", "seed", "status", "upload"}
+ROLES = {"autokick", "download", "duplex", "process", "seed", "status", "train", "upload"}
+# Who stops when somebody else wants the GPUs, and is nobody to yield to.
+LOWPRIO = {"emiliapipe", "train"}
 _LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of")
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|ACCESS_KEY")
 
@@ -81,7 +83,7 @@ def accounts(one: Object) -> Iterator[str]:
 
 def probes(one: Object) -> Iterator[str]:
     """Loaded, moving, ready: the three pages of health.py, for all that runs without end."""
-    if one["kind"] == "CronJob":
+    if one["kind"] in ("CronJob", "Job"):
         return
     wanted = {"startupProbe": "/readyz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
     for container in _pod(one)["containers"]:
@@ -167,8 +169,8 @@ def labels(one: Object) -> Iterator[str]:
         yield "its selector is not its name"
     if not chosen.items() <= pods.items():
         yield "its selector misses its pods"
-    if (pods.get("lowprio") == "true") is not (one["metadata"]["name"] == "emiliapipe"):
-        yield "lowprio is emiliapipe's label, and nobody else's"
+    if (pods.get("lowprio") == "true") is not (one["metadata"]["name"] in LOWPRIO):
+        yield "lowprio is the label of emiliapipe and train, and nobody else's"
 
 
 def replicas(one: Object) -> Iterator[str]:
@@ -197,6 +199,44 @@ def environment(one: Object) -> Iterator[str]:
                 yield "takes a whole Secret, whatever may be in it"
 
 
+def jobs(one: Object) -> Iterator[str]:
+    """What cannot be cured ends a Job, a node that goes away costs it nothing, and a gang has one size everywhere."""
+    if one["kind"] == "Deployment":
+        return
+    spec = one["spec"]["jobTemplate"]["spec"] if one["kind"] == "CronJob" else one["spec"]
+    found = {rule["action"]: set() for rule in (spec.get("podFailurePolicy") or {}).get("rules", ())}
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules", ()):
+        found[rule["action"]] |= set(rule.get("onExitCodes", {}).get("values", ()))
+        found[rule["action"]] |= {condition["type"] for condition in rule.get("onPodConditions", ())}
+    if not {2, 65, 78} <= found.get("FailJob", set()) or 75 in found.get("FailJob", set()):
+        yield "tries again what cannot be cured, or gives up what can"
+    if "DisruptionTarget" not in found.get("Ignore", set()):
+        yield "counts a node that goes away as its own failure"
+    if _pod(one)["restartPolicy"] != "Never" or not spec.get("backoffLimit"):
+        yield "is never tried again, or by the kubelet, which knows no policy"
+    if spec.get("completionMode") == "Indexed":
+        yield from _gang(one, found.get("Ignore", set()))
+
+
+def _gang(one: Object, ignored: set[Any]) -> Iterator[str]:
+    """A run on several machines: all of them or none."""
+    spec, name = one["spec"], one["metadata"]["name"]
+    (container,) = _pod(one)["containers"]
+    words = container["command"]
+    meta = _template(one)["metadata"]
+    sizes = {spec["completions"], spec["parallelism"], int(words[words.index("--nnodes") + 1])}
+    sizes.add(int((meta.get("annotations") or {}).get("duplexforge.io/gang-size", 0)))
+    if len(sizes) != 1 or meta["labels"].get("duplexforge.io/gang") != name:
+        yield "its gang has more than one size, or no name"
+    port = {opened["name"]: opened["containerPort"] for opened in container.get("ports", ())}.get("meeting")
+    if words[words.index("--rdzv-endpoint") + 1] != f"{name}-0.{_pod(one).get('subdomain')}:{port}":
+        yield "its pods do not meet at the first one of them"
+    if 75 not in ignored:
+        yield "counts those that stop with a kicked one as failures"
+    if spec.get("podReplacementPolicy") != "Failed":
+        yield "starts a pod again before it has ended"
+
+
 def grace(one: Object, variables: dict[str, Any]) -> Iterator[str]:
     """Time to drain, and 30 s to hand back what is left."""
     drain = float(variables.get("DRAIN_SECONDS", "nan"))
@@ -205,5 +245,5 @@ def grace(one: Object, variables: dict[str, Any]) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    restricted, accounts, probes, resources, scratch, command, image, labels, replicas, environment,
+    restricted, accounts, probes, resources, scratch, command, image, labels, replicas, environment, jobs,
 )  # fmt: skip

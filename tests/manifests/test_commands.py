@@ -17,10 +17,16 @@ import pytest
 import typer.main
 
 from duplexforge.cli import app
+from duplexforge.cli_train import train_app
 from tests.manifests.kustomize import pod_specs
 from tests.manifests.tree import deployments, workloads
 
-COMMANDS = {tuple(pod_specs(one)[0]["containers"][0]["command"]) for one in workloads(deployments()).values()}
+COMMANDS = {
+    tuple(container["command"])
+    for one in workloads(deployments()).values()
+    for spec in pod_specs(one)
+    for container in [*spec.get("initContainers", ()), *spec["containers"]]
+}
 DOWNLOAD = ["tini", "--", "duplexforge", "download", "--health-port", "8080"]
 TINI = shutil.which("tini")
 _PATIENCE = 60.0
@@ -33,11 +39,15 @@ def test_the_program_has_the_command(words: tuple[str, ...]) -> None:
     # As click itself goes down the tree; an option that is not there, or an argument too many, raises UsageError.
     while hasattr(command, "commands"):
         command = command.commands[rest.pop(0)]
-    command.make_context("test", rest)
+    context = command.make_context("test", rest)
+    if words[3:5] == ("train", "node"):
+        inner, *options = context.params["command"]
+        typer.main.get_command(train_app).commands[inner].make_context("test", options)  # type: ignore[attr-defined]
 
 
 def test_every_role_is_run() -> None:
-    assert {words[3] for words in COMMANDS} == {"seed", "download", "process", "upload", "autokick", "status"}
+    services = {"seed", "download", "process", "upload", "autokick", "status"}
+    assert {words[3] for words in COMMANDS} == services | {"data", "duplex", "train"}
 
 
 # -- SIGTERM -------------------------------------------------------------------------------------------------------------

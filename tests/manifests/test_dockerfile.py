@@ -126,7 +126,8 @@ def test_extras_are_the_projects_and_tests_stay_out() -> None:
     for extras in (light.partition("=")[2].split(","), gpu[1].split(",")):
         assert set(extras) <= set(PROJECT["optional-dependencies"])
         assert not {"test", "heavy"} & set(extras)
-    assert {"download", "upload", "sqs", "autokick"} <= set(light.partition("=")[2].split(","))
+    assert {"download", "upload", "sqs", "autokick", "duplex"} <= set(light.partition("=")[2].split(","))
+    assert {"emilia", "gpu", "duplex", "train", "lora"} <= set(gpu[1].split(","))
 
 
 def order(stage: Stage, *patterns: str) -> list[int]:
@@ -138,7 +139,7 @@ def order(stage: Stage, *patterns: str) -> list[int]:
 def test_packages_come_in_the_makefiles_order() -> None:
     build = BY_NAME["gpu-build"]
     places = order(
-        build, r"requirements\.txt torch$", r"requirements\.txt torchcodec$", r"\.\[emilia,gpu\]",
+        build, r"requirements\.txt torch$", r"requirements\.txt torchcodec$", r"\.\[emilia,gpu,",
         r"pip uninstall --yes onnxruntime$", r"--no-deps --force-reinstall onnxruntime-gpu", r"torchaudio_mend",
     )  # fmt: skip
     assert places == sorted(set(places))

@@ -24,13 +24,16 @@ def test_the_file_is_what_the_tree_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_it_has_the_deployment_of_that_name(name: str) -> None:
-    deployments = [one for one in yaml.safe_load_all(write.target(name).read_text()) if one["kind"] == "Deployment"]
-    assert [one["metadata"]["name"] for one in deployments] == [name]
+def test_it_has_the_workload_of_that_name(name: str) -> None:
+    found = [one for one in yaml.safe_load_all(write.target(name).read_text()) if pod_specs(one)]
+    assert [one["metadata"]["name"] for one in found] == [name]
+    assert found[0]["kind"] == ("Job" if name in ("train", "duplex") else "Deployment")
+    assert not found[0]["spec"].get("suspend"), "who applies it wants it to run"
 
 
 def test_the_autokicker_looks_after_the_pipeline() -> None:
-    pipeline, kicker = (list(yaml.safe_load_all(write.target(name).read_text())) for name in EXAMPLES)
+    names = ("emiliapipe", "autokicker")
+    pipeline, kicker = (list(yaml.safe_load_all(write.target(name).read_text())) for name in names)
     (ours,) = [one for one in pipeline if one["kind"] == "Deployment"]
     (theirs,) = [one for one in kicker if one["kind"] == "Deployment"]
     env = variables(kicker, pod_specs(theirs)[0]["containers"][0])

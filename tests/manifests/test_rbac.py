@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from duplexforge.autokicker.parse import PUT_OFF
 from tests.manifests.kustomize import Object
 from tests.manifests.tree import CASES, K8S, everything, rendered
 from tests.servers.kube import objects
@@ -26,6 +27,7 @@ ALLOWED = {
     ("autokicker", "apps", "deployments/scale"): {"get", "patch"},
     ("autokicker", "coordination.k8s.io", "leases"): {"create", "get", "update", "patch"},
     ("autokicker", "", "events"): {"create"},
+    ("autokicker", "batch", "jobs"): {"list", "watch", "patch"},
     ("autokicker", "autoscaling", "horizontalpodautoscalers"): {"list"},
     ("autokicker", "keda.sh", "scaledobjects"): {"list", "patch"},
     ("duplexforge-autokicker", "", "pods"): {"list", "watch"},
@@ -36,6 +38,9 @@ ALLOWED = {
 }
 # Written by their names alone, wherever the API can tell names apart.
 NAMED = {("apps", "deployments/scale"): ["emiliapipe"], ("coordination.k8s.io", "leases"): ["duplexforge-autokick"]}
+
+# The Job that may be suspended, as base/train calls it.
+LENT_JOB = "train"
 
 Right = tuple[str, str, str]
 
@@ -67,6 +72,8 @@ def test_no_right_is_a_wildcard_and_writing_has_a_name() -> None:
             assert "*" not in (group, resource, verb)
             if (group, resource) in NAMED and verb != "create":
                 assert rule["resourceNames"] == NAMED[group, resource]
+            if (group, resource, verb) == ("batch", "jobs", "patch"):
+                assert rule["resourceNames"] == [LENT_JOB]
             if role["kind"] == "ClusterRole":
                 assert verb in ("get", "list", "watch"), "outside its namespace it only looks"
 
@@ -77,6 +84,9 @@ def test_the_names_are_those_that_the_settings_have() -> None:
     fields = AutokickSettings.model_fields
     assert NAMED["coordination.k8s.io", "leases"] == [fields["lease_name"].default]
     assert NAMED["apps", "deployments/scale"] == [fields["target_deployment"].default]
+    (job,) = [one for one in rendered(K8S / "examples" / "train") if one["kind"] == "Job"]
+    assert job["metadata"]["name"] == LENT_JOB
+    assert job["metadata"]["labels"]["duplexforge.io/lent"] == "true"
 
 
 def test_nothing_outside_the_namespace_is_granted_without_the_component() -> None:
@@ -139,13 +149,19 @@ def used(server: KubeServer) -> list[tuple[Right, str, int]]:
 
 
 def worked(server: KubeServer, folder: Path, expected: frozenset[Right] = frozenset()) -> None:
-    """One autokicker from its start to its end: it grows, makes room for a guest, pauses KEDA, and does all ``expected``."""
+    """One autokicker from its start to its end: it grows, makes room for a guest, pauses KEDA, and does all ``expected``, such as
+    to bring back a Job that was put off.
+    """
     with Running(folder, server.kubeconfig(folder / "kubeconfig", OURS), NAMESPACE=OURS) as kicker:
         try:
             until(lambda: server.control("deployments")[0]["spec"]["replicas"] >= 5)
             server.create(objects.guest("guest", namespace=OURS, gpus=2))
             until(lambda: server.timeline().ran("guest") is not None)
             until(lambda: server.control("scaled_objects")[0]["metadata"].get("annotations"))
+            if ("batch", "jobs", "patch") in expected:
+                put_off = objects.job(LENT_JOB, size=1, gpus=1, namespace=OURS, suspend=True)
+                put_off["metadata"]["annotations"] = {PUT_OFF: "2026-01-03T00:00:00Z"}
+                server.create(put_off)
             until(lambda: expected <= {right for right, _, _ in used(server)})
         except AssertionError as error:
             missing = expected - {right for right, _, _ in used(server)}

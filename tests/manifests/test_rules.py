@@ -20,7 +20,7 @@ from tests.manifests.rules import RULES, SETTINGS, Rule
 from tests.manifests.tree import K8S, ROOT, deployments, everything, rendered, title, variables, workloads
 
 WORKLOADS = workloads(deployments())
-GPU = K8S / "examples" / "emiliapipe"
+GPU, TRAIN = K8S / "examples" / "emiliapipe", K8S / "examples" / "train"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -47,9 +47,9 @@ def test_a_wrong_grace_period_is_seen() -> None:
 Change = Callable[[Any, Any, Any], object]
 
 
-def broken(change: Change) -> Object:
-    """The pipeline's Deployment after ``change(pod, container, deployment)``."""
-    (one,) = [copy.deepcopy(found) for found in rendered(GPU) if found["kind"] == "Deployment"]
+def broken(change: Change, folder: Path = GPU, kind: str = "Deployment") -> Object:
+    """The pipeline's Deployment, or the Job of ``folder``, after ``change(pod, container, object)``."""
+    (one,) = [copy.deepcopy(found) for found in rendered(folder) if found["kind"] == kind]
     (spec,) = pod_specs(one)
     change(spec, spec["containers"][0], one)
     return one
@@ -88,6 +88,14 @@ MUTANTS: list[tuple[Rule, str, Change]] = [
     (rules.labels, "lowprio", lambda pod, c, one: one["spec"]["template"]["metadata"]["labels"].pop("lowprio")),
     (rules.replicas, "left out", lambda pod, c, one: one["spec"].update(replicas=1)),
     (rules.replicas, "update", lambda pod, c, one: one["spec"].pop("strategy")),
+    (rules.jobs, "cured", lambda pod, c, one: one["spec"]["podFailurePolicy"]["rules"].pop(1)),
+    (rules.jobs, "node that goes", lambda pod, c, one: one["spec"]["podFailurePolicy"]["rules"].pop(0)),
+    (rules.jobs, "kubelet", lambda pod, c, one: pod.update(restartPolicy="OnFailure")),
+    (rules.jobs, "one size", lambda pod, c, one: one["spec"].update(parallelism=3)),
+    (rules.jobs, "one size", lambda pod, c, one: one["spec"]["template"]["metadata"].pop("annotations")),
+    (rules.jobs, "first one", lambda pod, c, one: pod.pop("subdomain")),
+    (rules.jobs, "kicked one", lambda pod, c, one: one["spec"]["podFailurePolicy"]["rules"].pop(2)),
+    (rules.jobs, "before it has ended", lambda pod, c, one: one["spec"].pop("podReplacementPolicy")),
     (rules.environment, "no setting", lambda pod, c, one: c["env"].append({"name": "WORKERS_PER_CPU", "value": "1"})),
     (rules.environment, "plain", lambda pod, c, one: c["env"].append({"name": "HF_TOKEN", "value": "x"})),
     (rules.environment, "whole Secret", lambda pod, c, one: c["envFrom"].append({"secretRef": {"name": "x"}})),
@@ -96,7 +104,8 @@ MUTANTS: list[tuple[Rule, str, Change]] = [
 
 @pytest.mark.parametrize(("rule", "word", "change"), MUTANTS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_a_broken_rule_is_seen(rule: Rule, word: str, change: Change) -> None:
-    assert any(word in sentence for sentence in rule(broken(change)))
+    where = (TRAIN, "Job") if rule is rules.jobs else (GPU, "Deployment")
+    assert any(word in sentence for sentence in rule(broken(change, *where)))
 
 
 def test_every_rule_was_broken_once() -> None:
@@ -116,13 +125,34 @@ def groups(role: str) -> set[str]:
     }
 
 
+# ConfigMaps that are files.
+NO_SETTINGS = {"seed-sources", "train-recipe", "duplexforge-dashboard"}
+
+
 def test_config_maps_hold_settings_that_their_role_reads() -> None:
     for name, one in everything().items():
         component = one["metadata"].get("labels", {}).get("app.kubernetes.io/component", "")
-        if one["kind"] == "ConfigMap" and one["metadata"]["name"] not in ("seed-sources", "duplexforge-dashboard"):
+        if one["kind"] == "ConfigMap" and one["metadata"]["name"] not in NO_SETTINGS:
             known = groups(component) if component in GROUPS else SETTINGS
             assert set(one["data"]) <= known, name
             assert all(isinstance(value, str) for value in one["data"].values()), name
+
+
+def test_the_recipe_is_one_that_the_program_takes(tmp_path: Path) -> None:
+    from duplexforge.training import recipe, trainers
+
+    (text,) = {one["data"]["recipe.toml"] for one in everything().values() if one["metadata"]["name"] == "train-recipe"}
+    (tmp_path / "recipe.toml").write_text(text)
+    found = recipe.load(tmp_path / "recipe.toml")
+    (job,) = [one for one in rendered(TRAIN) if one["kind"] == "Job"]
+    (spec,) = pod_specs(job)
+    words = spec["containers"][0]["command"]
+    assert found.trainer in trainers.TRAINERS
+    assert found.trainer == words[words.index("--", 3) + 1]
+    # Where the data come to lie, and a disk that can be written.
+    assert spec["initContainers"][0]["command"][-1] == str(found.data.folder)
+    assert str(found.output).startswith("/scratch/")
+    assert found.loop.batch_size % (8 * int(job["spec"]["completions"])) == 0, "a batch is shared evenly by the GPUs"
 
 
 @pytest.mark.parametrize("folder", deployments(), ids=title)
@@ -173,7 +203,7 @@ def test_the_workers_ports_are_those_that_they_open() -> None:
     for folder in deployments():
         objects = rendered(folder)
         for one in objects:
-            for spec in pod_specs(one):
+            for spec in pod_specs(one) if one["kind"] == "Deployment" else ():
                 (container,) = spec["containers"]
                 gpus = int(container["resources"]["limits"].get("nvidia.com/gpu", "0"))
                 if gpus:

@@ -12,7 +12,12 @@ from tests.manifests.kustomize import FILE, Object, identity, pod_specs, render
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 CASES = Path(__file__).parent / "cases"
-EXAMPLES = {"emiliapipe": "the pipeline on 8×H100 nodes", "autokicker": "the autokicker with its rights"}
+EXAMPLES = {
+    "emiliapipe": "the pipeline on 8×H100 nodes",
+    "autokicker": "the autokicker with its rights",
+    "train": "a training run on two 8×H100 nodes, on what `duplexforge data send FOLDER speech` has sent",
+    "duplex": "a duplex data set from processed episodes",
+}
 
 
 def folders() -> list[Path]:

@@ -1,4 +1,4 @@
-"""``python -m tests.manifests.write``: render ``examples/emiliapipe.yaml`` and ``examples/autokicker.yaml`` from ``k8s/``.
+"""``python -m tests.manifests.write``: render ``examples/emiliapipe.yaml`` and its neighbours from ``k8s/``.
 
 They are for people who want one file to read and apply; ``test_examples.py`` checks that they are what the tree says.
 """
@@ -29,7 +29,9 @@ _ORDER = [
     "ClusterRoleBinding",
     "ConfigMap",
     "NetworkPolicy",
+    "Service",
     "Deployment",
+    "Job",
 ]
 
 

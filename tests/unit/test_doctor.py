@@ -489,3 +489,47 @@ def test_command_with_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -
     rows = {row["check"]: row for row in json.loads(answer.stdout)}
     assert not rows["GPU"]["ok"]
     assert "pipeline: lite" not in rows  # loaded only once everything it needs is well
+
+
+# -- roles that not everybody has ------------------------------------------------------------------------------------------
+
+
+def test_what_training_lacks_is_told_and_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in ("torch", "peft", "transformers") else name)
+    seen = {one.check.removeprefix("packages: "): one for one in packages.of_roles()}
+    assert set(seen) == {"download", "process", "upload", "report", "duplex", "train", "lora"}
+    assert all(one.ok for one in seen.values())
+    assert seen["train"].seen == "without torch: not to be used here"
+    assert seen["train"].cure == (
+        "pip install -c requirements.txt torch, then pip install -c requirements.txt 'duplexforge[train]'"
+    )
+    assert seen["duplex"].cure == "pip install -c requirements.txt 'duplexforge[duplex]'"
+    assert seen["lora"].seen == "without torch, peft, transformers: not to be used here"
+    monkeypatch.setattr(packages, "find_spec", lambda name: name)
+    assert {(one.seen, one.cure) for one in packages.of_roles()} == {("all there", "")}
+
+
+def test_what_every_role_wants_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "av" else name)
+    assert {one.check: one.ok for one in packages.of_roles() if not one.ok} == {
+        "packages: download": False,
+        "packages: process": False,
+    }
+
+
+def test_the_packages_are_those_of_the_extras() -> None:
+    import re
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+
+    def named(extra: str) -> set[str]:
+        found: set[str] = set()
+        for one in extras[extra]:
+            inner = re.fullmatch(r"duplexforge\[(.*)\]", one)
+            found |= set().union(*map(named, inner[1].split(","))) if inner else {one.replace("-", "_")}
+        return found
+
+    for role, names in packages._OPTIONAL.items():
+        assert set(names) <= named(role), role

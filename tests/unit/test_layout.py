@@ -51,6 +51,11 @@ def test_hostile_names_are_refused_by_every_key(name: str) -> None:
         lambda: layout.raw_audio("en", "s", name, "mp3"),
         lambda: layout.batch(name),
         lambda: layout.ledger(name),
+        lambda: layout.run_record(name, "checkpoints", 1),
+        lambda: layout.run_files("r", "checkpoints", 1, name),
+        lambda: layout.training_record(name),
+        lambda: layout.training_files("s", name),
+        lambda: layout.duplex_set(name),
     ):
         with pytest.raises(ValueError, match="object key"):
             build()
@@ -113,3 +118,13 @@ def test_the_keys_users_rely_on() -> None:
 def test_names_of_keys() -> None:
     assert name_of("tasks/x_todo/a.b.task") == "a.b"
     assert name_of("tasks/x_in_progress/a.b.2.lease") == "a.b.2"
+
+
+def test_records_of_a_run_are_sorted_by_step() -> None:
+    layout = Layout()
+    keys = [layout.run_record("r", "checkpoints", step) for step in (2, 10, 999_999_999)]
+    assert keys == sorted(keys)
+    assert keys[0] == "models/r/checkpoints/step-000000002.json"
+    assert layout.run_files("r", "exports", 2, "n") == "models/r/exports/step-000000002.n/"
+    assert layout.training_files("s", "n").startswith("training/s/")
+    assert layout.duplex_set("calls") == "duplex/calls/"

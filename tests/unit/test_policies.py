@@ -21,6 +21,10 @@ CREATED_ONCE = [
     LAYOUT.completed("download", "pod-1"),
     LAYOUT.failed("processing", "pod-1"),
     LAYOUT.batch("en-000000"),
+    LAYOUT.run_record("r", "checkpoints", 5),
+    LAYOUT.run_record("r", "exports", 500_000),
+    LAYOUT.training_record("speech"),
+    LAYOUT.duplex_set("calls") + "manifest.json",
 ]
 WRITTEN_AGAIN = [
     LAYOUT.lease("processing", "pod-1", 2),  # renewed
@@ -29,6 +33,9 @@ WRITTEN_AGAIN = [
     LAYOUT.checkpoint("processing", "pod-1", "abc"),
     LAYOUT.raw_audio("en", "host", "pod-1", "mp3"),  # large files go in parts
     LAYOUT.opt_out(),
+    LAYOUT.run_files("r", "exports", 5, "nonce") + "adapter/adapter_config.json",
+    LAYOUT.training_files("speech", "nonce") + "speech.json",
+    LAYOUT.duplex_set("calls") + "nonce/format.json",
     LAYOUT.pacing("default"),
 ]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from duplexforge import log
 from duplexforge.autokicker.cluster import CONFLICT, Cluster, ClusterError, pods
 from duplexforge.autokicker.decide import Action
-from duplexforge.autokicker.parse import DELETION_COST
-from duplexforge.autokicker.world import Observation, Pod, Target
+from duplexforge.autokicker.parse import DELETION_COST, PUT_OFF
+from duplexforge.autokicker.world import Lent, Observation, Pod, Target
 
 # Below anything that people write by hand, above the least that the API takes (-2**31).
 _FIRST = -1_000_000
@@ -42,6 +43,24 @@ class Hands:
             self.tell(seen.target, {"yield": "Yielding"}.get(action.word, "Trimming"), action.reason)
         return True
 
+    def put_off(self, job: Lent, *, suspended: bool, reason: str, now: float) -> bool:
+        """Suspend or resume a Job. False when it was changed meanwhile: look again, decide again. Raises ClusterError."""
+        word = "suspend" if suspended else "resume"
+        self._log.info(word, job=job.name, pods=len(job.placed) or job.size, why=reason)
+        if self._dry_run:
+            return False
+        since = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if suspended else None
+        try:
+            self._cluster.suspend(self._namespace, job.name, suspended, job.version, {PUT_OFF: since})
+        except ClusterError as error:
+            if error.status != CONFLICT:
+                raise
+            self._log.warning("the Job was changed meanwhile", job=job.name)
+            return False
+        about = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid}
+        self._event(about | {"namespace": self._namespace}, "Yielding" if suspended else "Resuming", reason)
+        return True
+
     def tell(self, target: Target, reason: str, text: str, *, warning: bool = False) -> None:
         """Write an Event on the Deployment. One that cannot be written is no reason to stop."""
         if self._dry_run:
@@ -53,6 +72,9 @@ class Hands:
             "namespace": self._namespace,
             "uid": target.uid,
         }
+        self._event(about, reason, text, warning=warning)
+
+    def _event(self, about: dict[str, str], reason: str, text: str, *, warning: bool = False) -> None:
         try:
             self._cluster.tell(self._namespace, about, reason=reason, text=text, warning=warning, who=self._me)
         except ClusterError as error:

@@ -146,6 +146,14 @@ class Cluster:
         found = self.call("GET", f"{deployments(namespace)}/{quote(name)}/scale")
         return int((found.get("spec") or {}).get("replicas") or 0), str(found["metadata"]["resourceVersion"])
 
+    def suspend(
+        self, namespace: str, name: str, suspended: bool, version: str, notes: Mapping[str, str | None]
+    ) -> None:
+        """Suspend or resume a Job, with a note on it, if it still has ``version``; ClusterError with status 409 if not."""
+        meta = {"resourceVersion": version, "annotations": dict(notes)}
+        body = {"metadata": meta, "spec": {"suspend": suspended}}
+        self.call("PATCH", f"{jobs(namespace)}/{quote(name)}", body=body, kind=MERGE)
+
     def annotate(self, path: str, notes: Mapping[str, str | None]) -> Json:
         """Set annotations of an object (None removes one); the object afterwards."""
         return self.call("PATCH", path, body={"metadata": {"annotations": dict(notes)}}, kind=MERGE)
@@ -197,6 +205,11 @@ class Cluster:
 def deployments(namespace: str) -> str:
     """Path of a namespace's Deployments."""
     return f"/apis/apps/v1/namespaces/{quote(namespace)}/deployments"
+
+
+def jobs(namespace: str) -> str:
+    """Path of a namespace's Jobs."""
+    return f"/apis/batch/v1/namespaces/{quote(namespace)}/jobs"
 
 
 def pods(namespace: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from duplexforge.autokicker.lending import Loan
 from duplexforge.autokicker.role import Look
 from duplexforge.autokicker.schedule import places
 from duplexforge.autokicker.world import Observation, Pod
@@ -27,7 +28,7 @@ _WORDS = {
 
 def to_json(look: Look, config: AutokickSettings) -> dict[str, Any]:
     """Everything as plain values."""
-    seen, action = look.seen, look.action
+    seen, action, loan = look.seen, look.action, look.loan or Loan(look.action)
     return {
         "deployment": seen.target.name,
         "leader": look.leader,
@@ -43,6 +44,9 @@ def to_json(look: Look, config: AutokickSettings) -> dict[str, Any]:
             "replicas": action.replicas,
             "reason": action.reason,
             "stop": [_victim(pod) for pod in action.victims],
+            "suspend": [job.name for job in loan.suspend],
+            "resume": [job.name for job in loan.resume],
+            "jobs_reason": loan.reason,
         },
     }
 
@@ -68,6 +72,8 @@ def to_text(look: Look, config: AutokickSettings) -> str:
     lines += ["", f"It would {_VERBS[would['do']]}{change}: {would['reason']}."]
     for one in would["stop"]:
         lines.append(f"  stop {one['pod']} on {one['node']} ({one['lost_work']:.0f} s of work lost)")
+    for verb in ("suspend", "resume"):
+        lines += [f"It would {verb} the Job {name}: {would['jobs_reason']}." for name in would[verb]]
     return "\n".join(lines)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from duplexforge import log
 from duplexforge.autokicker import parse
-from duplexforge.autokicker.cluster import FORBIDDEN, MISSING, Cluster, ClusterError, deployments, pods
+from duplexforge.autokicker.cluster import FORBIDDEN, MISSING, Cluster, ClusterError, deployments, jobs, pods
 from duplexforge.autokicker.observe import Ours, observe, ours
 from duplexforge.autokicker.watch import Collection, Mirror
-from duplexforge.autokicker.world import Gang, Node, Observation, Pod
+from duplexforge.autokicker.world import Gang, Lent, Node, Observation, Pod
 from duplexforge.config import AutokickSettings
 from duplexforge.errors import DuplexforgeError
 
@@ -64,6 +64,7 @@ class Eyes:
         self._nodes: Mirror[Node] | None = None
         self._target: Mirror[Ours] | None = None
         self._gangs: list[Mirror[Gang]] = []
+        self._lent: list[Mirror[Lent]] = []
 
     def open(self, *, write: Callable[[], bool]) -> None:
         """Find out what may be seen and start to look. ``write`` tells whether a ScaledObject may be paused now."""
@@ -84,10 +85,13 @@ class Eyes:
             if self._cluster.allowed(path):
                 what_groups = Collection("pod groups", path, parse.gang)
                 self._gangs.append(Mirror(self._cluster, what_groups, config.interval, self._changed))
+        if self._cluster.allowed(jobs(self._namespace)):
+            what_jobs = Collection("Jobs", jobs(self._namespace), parse.lent, {"labelSelector": f"{parse.LENT}=true"})
+            self._lent.append(Mirror(self._cluster, what_jobs, config.interval, self._changed))
         one = {"fieldSelector": f"metadata.name={config.target_deployment}"}
         where = Collection("the Deployment", deployments(self._namespace), ours, one)
         self._target = Mirror(self._cluster, where, config.interval, self._changed)
-        for mirror in (*self._mirrors(), *self._gangs):
+        for mirror in (*self._mirrors(), *self._gangs, *self._lent):
             mirror.start()
         asks = {"rivals": (config.interval, lambda: self.ask_rivals(write=write()))}
         if self._workload:
@@ -98,7 +102,7 @@ class Eyes:
     def close(self) -> None:
         """Stop looking."""
         self._stopping.set()
-        for mirror in (*self._mirrors(), *self._gangs):
+        for mirror in (*self._mirrors(), *self._gangs, *self._lent):
             mirror.stop()
 
     @property
@@ -133,10 +137,11 @@ class Eyes:
             rival=around.rival,
             unsure=around.unsure,
             gangs=[gang for mirror in self._gangs for gang in mirror.values()],
+            lent=[job for mirror in self._lent for job in mirror.values()],
         )
 
     def _mirrors(self) -> list[Mirror[Any]]:
-        """What must be seen to decide; the size of gangs is only good to know."""
+        """What must be seen to decide; the size of gangs and the Jobs that are lent are only good to know."""
         return [one for one in (*self._pods, self._nodes, self._target) if one is not None]
 
     def _scope(self) -> tuple[str, ...] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from duplexforge.autokicker.parse import Json, chooses
+from duplexforge.autokicker.parse import JOB_NAME, Json, chooses
 from duplexforge.autokicker.parse import target as read_target
-from duplexforge.autokicker.world import Gang, Node, Observation, Pod, Target
+from duplexforge.autokicker.world import Gang, Lent, Node, Observation, Pod, Target
 from duplexforge.config import AutokickSettings
 
 
@@ -42,12 +42,14 @@ def observe(
     open_tasks: int | None = None,
     lost_work: Mapping[str, float] | None = None,
     gangs: Iterable[Gang] = (),
+    lent: Iterable[Lent] = (),
     rival: str = "",
     unsure: str = "",
 ) -> Observation:
     """Sort the pods into ours, kin and others.
 
-    ``lost_work`` by pod name adds to what the pods say of themselves, ``gangs`` tell how many belong together.
+    ``lost_work`` by pod name adds to what the pods say of themselves, ``gangs`` tell how many belong together, ``lent`` are
+    the Jobs that may be suspended.
     """
     sizes = {(gang.namespace, gang.name): gang.size for gang in gangs}
     own, kin, others = [], [], []
@@ -71,4 +73,10 @@ def observe(
         open_tasks=open_tasks,
         rival=rival,
         unsure=unsure,
+        lent=tuple(replace(job, pods=_pods_of(job, (*kin, *others), mine.namespace)) for job in lent),
     )
+
+
+def _pods_of(job: Lent, pods: Iterable[Pod], namespace: str) -> tuple[Pod, ...]:
+    mine = [pod for pod in pods if pod.namespace == namespace and pod.labels.get(JOB_NAME) == job.name]
+    return tuple(sorted(mine, key=lambda pod: pod.name))

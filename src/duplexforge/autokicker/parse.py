@@ -10,6 +10,7 @@ from typing import Any
 from duplexforge.autokicker.world import (
     Apart,
     Gang,
+    Lent,
     Node,
     Pod,
     Requirement,
@@ -23,6 +24,9 @@ from duplexforge.autokicker.world import (
 Json = Mapping[str, Any]
 PREFIX = "duplexforge.io/"
 LOST_WORK = f"{PREFIX}lost-work-seconds"
+LENT = f"{PREFIX}lent"
+PUT_OFF = f"{PREFIX}autokick-suspended"
+JOB_NAME = "batch.kubernetes.io/job-name"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _UNITS |= {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", start=1)}
@@ -166,6 +170,27 @@ def target(found: Json) -> Target:
         rolling=stated and int(status.get("updatedReplicas") or 0) < int(status.get("replicas") or 0),
         requests=template.requests,
         template=template,
+    )
+
+
+def lent(found: Json) -> Lent | None:
+    """A Job that may be suspended, from its JSON; None for one that has ended, or that Kueue suspends and resumes."""
+    meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
+    labels, notes = meta.get("labels") or {}, meta.get("annotations") or {}
+    over = {one["type"] for one in status.get("conditions") or () if one.get("status") == "True"}
+    if over & {"Complete", "Failed"} or labels.get(LENT) != "true" or "kueue.x-k8s.io/queue-name" in labels:
+        return None
+    inside, left = spec.get("template") or {}, int(spec.get("completions") or 1) - int(status.get("succeeded") or 0)
+    about = {"metadata": {**(inside.get("metadata") or {}), "namespace": meta["namespace"]}, **inside_spec(inside)}
+    return Lent(
+        name=meta["name"],
+        size=max(0, min(int(spec.get("parallelism", 1)), left)),
+        template=pod(about),
+        version=str(meta.get("resourceVersion") or ""),
+        uid=meta.get("uid", ""),
+        suspended=bool(spec.get("suspend")),
+        started=instant(status.get("startTime") or meta.get("creationTimestamp")),
+        put_off=instant(notes[PUT_OFF]) if notes.get(PUT_OFF) else None,
     )
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from duplexforge import log, metrics
 from duplexforge.autokicker.act import Hands
 from duplexforge.autokicker.cluster import Cluster, ClusterError
-from duplexforge.autokicker.decide import Action, decide, quiet_time
+from duplexforge.autokicker.decide import Action, quiet_time
 from duplexforge.autokicker.election import Election
 from duplexforge.autokicker.eyes import Eyes, Workload
 from duplexforge.autokicker.journal import Journal
+from duplexforge.autokicker.lending import Loan, lend
 from duplexforge.autokicker.memory import Memory, derive, next_look
 from duplexforge.autokicker.world import Observation
 from duplexforge.config import AutokickSettings
@@ -34,6 +35,7 @@ class Look:
     seen: Observation
     action: Action
     leader: str
+    loan: Loan | None = None
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,9 @@ class Autokicker:
         self._eyes.ask_rivals(write=False)
         self._eyes.ask_queue()
         seen = self._eyes.look()
-        action, _ = decide(seen, derive(seen, self._config.resource), self._config)
+        loan, _ = lend(seen, derive(seen, self._config.resource), self._config)
         self._election.once_seen()
-        return Look(seen, action, self._election.holder)
+        return Look(seen, loan.action, self._election.holder, loan)
 
     def act_once(self) -> Look:
         """Look and act once, as the leader. RetryLater while another autokicker leads, ConfigError beside an HPA."""
@@ -136,6 +138,7 @@ class Autokicker:
                 self._hands.tell(found.seen.target, "Conflict", found.action.reason, warning=True)
                 raise ConfigError(found.action.reason)
             self._apply(found.seen, found.action)
+            self._lend(found.seen, found.loan or Loan(found.action))
         finally:
             self._election.stop()
         return found
@@ -178,9 +181,10 @@ class Autokicker:
             self._memory = derive(seen, self._config.resource)
             if not self._dry_run:
                 self._journal.restore(self._election.notes())
-        action, memory = decide(seen, self._memory, self._config)
-        self._journal.account(seen, action)
-        self._apply(seen, action)
+        loan, memory = lend(seen, self._memory, self._config)
+        self._journal.account(seen, loan.action)
+        self._apply(seen, loan.action)
+        self._lend(seen, loan)
         if time.monotonic() - self._noted > _NOTE_EVERY * self._config.interval:
             # GPU time goes by without decisions too.
             self._note()
@@ -204,6 +208,16 @@ class Autokicker:
         self._wrote = _Written(action.replicas, seen.target.version)
         self._journal.add(action, seen.target.replicas, seen.now)
         self._note()
+
+    def _lend(self, seen: Observation, loan: Loan) -> None:
+        """Suspend and resume Jobs; each is a decision like those about the replicas, which stay as they are."""
+        replicas = loan.action.replicas
+        for word, jobs in (("yield", loan.suspend), ("grow", loan.resume)):
+            for job in jobs:
+                if self._hands.put_off(job, suspended=word == "yield", reason=loan.reason, now=seen.now):
+                    said = f"Job {job.name} is {'suspended' if word == 'yield' else 'resumed'}: {loan.reason}"
+                    self._journal.add(Action(word, replicas, said, job.placed), replicas, seen.now)
+                    self._note()
 
     def _note(self) -> None:
         if not self._dry_run:

@@ -119,6 +119,30 @@ class Gang:
 
 
 @dataclass(frozen=True)
+class Lent:
+    """A Job of ours that may be suspended while others need what its pods hold: a gang, taken whole or not at all.
+
+    ``size`` is how many pods it wants at a time, ``pods`` are those that it has, ``template`` is one like them. ``started``
+    is when it was last let run; ``put_off`` since when an autokicker has suspended it, None when none has.
+    """
+
+    name: str
+    size: int
+    template: Pod
+    version: str = ""
+    uid: str = ""
+    suspended: bool = False
+    started: float = 0.0
+    put_off: float | None = None
+    pods: tuple[Pod, ...] = ()
+
+    @property
+    def placed(self) -> tuple[Pod, ...]:
+        """Its pods that have a node and were not told to stop."""
+        return tuple(pod for pod in self.pods if pod.node and pod.leaving is None)
+
+
+@dataclass(frozen=True)
 class Target:
     """Our Deployment: its size, the version to write against, and what people wrote on it.
 
@@ -146,6 +170,7 @@ class Observation:
     what is free is not known. ``open_tasks`` is the queue's depth (waiting and running), None when it is not known.
     ``ours`` are the pods of the target, ``kin`` other pods with the label that keeps them from being guests, ``others`` all
     the rest. ``rival`` names an HPA on the target, if there is one; ``unsure`` tells what could not be read: no growth.
+    ``lent`` are Jobs of ours that may be suspended; their pods are among ``kin``.
     """
 
     now: float
@@ -158,6 +183,7 @@ class Observation:
     open_tasks: int | None = None
     rival: str = ""
     unsure: str = ""
+    lent: tuple[Lent, ...] = ()
 
     @property
     def placed(self) -> tuple[Pod, ...]:

@@ -279,5 +279,6 @@ GROUPS: dict[str, tuple[type[Group], ...]] = {
     "status": (StoreSettings, QueueSettings, SqsSettings, StatusSettings),
     "run": (StoreSettings, QueueSettings, SqsSettings, DownloadSettings, ProcessSettings, UploadSettings),
     "autokick": (StoreSettings, QueueSettings, SqsSettings, AutokickSettings),
-    "train": (TrainSettings,),
+    "duplex": (StoreSettings, QueueSettings, UploadSettings),
+    "train": (TrainSettings, StoreSettings, QueueSettings),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,6 +15,12 @@ _ROLES = {
     "process": ("onnxruntime", "av", "soxr", "faster_whisper", "pocketsphinx"),
     "upload": ("pyarrow", "huggingface_hub"),
     "report": ("matplotlib", "jinja2"),
+}
+# Roles that not everybody has: torch and what goes with it are large. What they lack is told and is no fault.
+_OPTIONAL = {
+    "duplex": ("av", "pyarrow", "soundfile", "soxr", "transformers"),
+    "train": ("torch", "av", "safetensors", "soundfile", "tensorboard"),
+    "lora": ("torch", "accelerate", "peft", "transformers"),
 }
 _ENGINES = {
     ("separate", "mdx"): ("torch", "onnxruntime"),
@@ -29,10 +35,26 @@ def of_roles() -> list[Finding]:
     """One finding for each role: whether what it imports is installed."""
     findings = []
     for role, names in _ROLES.items():
-        missing = [name for name in names if find_spec(name) is None]
-        cure = f"pip install -c requirements.txt 'duplexforge[{role}]'" if missing else ""
-        findings.append(Finding(f"packages: {role}", not missing, ", ".join(missing) or "all there", cure))
+        missing = _missing(names)
+        findings.append(
+            Finding(f"packages: {role}", not missing, ", ".join(missing) or "all there", _cure(role, missing))
+        )
+    for role, names in _OPTIONAL.items():
+        missing = _missing(names)
+        seen = f"without {', '.join(missing)}: not to be used here" if missing else "all there"
+        findings.append(Finding(f"packages: {role}", True, seen, _cure(role, missing)))
     return findings
+
+
+def _missing(names: Sequence[str]) -> list[str]:
+    return [name for name in names if find_spec(name) is None]
+
+
+def _cure(role: str, missing: Sequence[str]) -> str:
+    if not missing:
+        return ""
+    first = "pip install -c requirements.txt torch, then " if "torch" in missing else ""
+    return f"{first}pip install -c requirements.txt 'duplexforge[{role}]'"
 
 
 def wanted(config: Any) -> list[str]:

@@ -6,6 +6,7 @@ compared with its checksum in the manifest once; then it stands in the cache und
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from dataclasses import dataclass
@@ -65,11 +66,15 @@ def place_of(where: str | Path, *, revision: str | None = None, cache: str | Pat
     raise ConfigError(f"there is no folder {folder}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Folder:
-    """A folder of this machine. Sizes are compared and checksums are not: ``duplexforge duplex validate`` does that."""
+    """A folder of this machine. Sizes are compared and checksums are not: ``duplexforge duplex validate`` does that.
+
+    ``inside`` is where the manifest says that the files lie, below the folder.
+    """
 
     folder: Path
+    inside: str = ""
 
     @property
     def name(self) -> str:
@@ -79,11 +84,13 @@ class Folder:
     def manifest(self) -> bytes | None:
         """As a place does."""
         path = self.folder / MANIFEST
-        return path.read_bytes() if path.is_file() else None
+        body = path.read_bytes() if path.is_file() else None
+        self.inside = _folder(body or b"")
+        return body
 
     def path(self, entry: FileEntry) -> Path:
         """As a place does."""
-        path = self.folder / entry.name
+        path = self.folder / self.inside / entry.name
         if not path.is_file():
             raise missing(self.name, entry)
         if path.stat().st_size != entry.size:
@@ -91,12 +98,15 @@ class Folder:
         return path
 
 
-@dataclass(frozen=True)
+@dataclass
 class StoreFolder:
-    """A prefix of an object store; files are kept in ``cache`` under their checksums."""
+    """A prefix of an object store; files are kept in ``cache`` under their checksums. ``folder`` is where the manifest
+    says that they lie, below the prefix.
+    """
 
     settings: StoreSettings
     cache: Path
+    folder: str = ""
 
     @property
     def name(self) -> str:
@@ -111,7 +121,9 @@ class StoreFolder:
                 fetch(self.settings, MANIFEST, path)
             except FileNotFoundError:
                 return None
-            return path.read_bytes()
+            body = path.read_bytes()
+        self.folder = _folder(body)
+        return body
 
     def path(self, entry: FileEntry) -> Path:
         """As a place does."""
@@ -127,13 +139,23 @@ class StoreFolder:
         try:
             with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetched-") as folder:
                 part = Path(folder) / kept.name
-                if fetch(self.settings, entry.name, part) != entry.sha256:
+                if fetch(self.settings, self.folder + entry.name, part) != entry.sha256:
                     raise differs(self.name, entry)
                 part.replace(kept)
         except FileNotFoundError as error:
             raise missing(self.name, entry) from error
         except OSError as error:
             raise StoreError(f"cannot keep {entry.name} in {self.cache}: {error.strerror}", reason="disk") from error
+
+
+def _folder(manifest: bytes) -> str:
+    """Where a data set's files lie below its manifest: ``duplex send`` puts those of each sender into a folder of its own."""
+    try:
+        found = json.loads(manifest)
+    except ValueError:  # whoever reads the manifest says what is wrong with it
+        return ""
+    folder = found.get("folder") if isinstance(found, dict) else None
+    return folder if isinstance(folder, str) else ""
 
 
 def _whole(path: Path, entry: FileEntry) -> bool:

@@ -13,7 +13,7 @@ is whole bytes and covers ``codec.packet`` samples; its cost is ``8 * len(packet
 
 Sample i of the decoder's output belongs to sample i of the encoder's input (zero-delay-aligned); it comes ``codec.delay``
 samples later. ``encode`` and ``decode`` of a whole recording are the streams run over it, so that a stream equals the
-whole for every way of cutting the wave: bit for bit in the modes fidelity and balanced, to 1e-5 in the mode token.
+whole for every way of cutting the wave: bit for bit in the modes fidelity, balanced and base, to 1e-5 in the mode token.
 
 A packet that was lost (``None``), or goes on from one that was, is concealed and counted in ``decoder.concealed``. Any
 bytes decode to some sound and raise nothing; whether they are whole is for the container or the transport to check.
@@ -115,6 +115,7 @@ MODES = {
     "fidelity": "duplexforge.models.mdct_codec",
     "balanced": "duplexforge.models.mdct_codec",
     "token": "duplexforge.models.rvq",
+    "base": "duplexforge.models.base",
 }
 """Module of every mode; it has ``open_mode(mode, kbps) -> Codec``. A new mode is one module and one line here."""
 

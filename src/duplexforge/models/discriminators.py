@@ -1,7 +1,8 @@
 """What tells made waves from true ones while a codec is trained; nothing of it is shipped.
 
 Two families, after HiFi-GAN (Kong et al., 2020) and EnCodec (Défossez et al., 2022): the wave folded at several prime
-periods, and its complex spectrum at several resolutions. Each returns scores and the features on the way to them.
+periods, and its complex spectrum at several resolutions. Each returns scores and the features on the way to them. They
+hear every wave at the same level: how loud it is tells nothing, and at a whisper's size they would learn next to nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+
+_SILENCE = 1e-3
+"""Root mean square below which a wave is not made louder any more."""
 
 Judged = tuple[list[Tensor], list[list[Tensor]]]
 """Scores of all judges, and the features of each."""
@@ -71,7 +75,8 @@ class Discriminators(nn.Module):  # type: ignore[misc]
 
     def forward(self, waves: Tensor) -> Judged:
         """What every judge says of waves (batch × samples)."""
-        said = [judge(waves) for judge in self.judges]
+        levels = waves.detach().square().mean(dim=1, keepdim=True).sqrt() + _SILENCE
+        said = [judge(waves / levels) for judge in self.judges]
         return [score for score, _ in said], [features for _, features in said]
 
 

@@ -19,7 +19,7 @@ from duplexforge.models.model import Model, load
 from duplexforge.models.quantise import STEP_BITS, choose, step_units
 from duplexforge.models.range_coder import TOTAL, RangeDecoder, RangeEncoder
 from duplexforge.models.rate import Budget
-from duplexforge.models.side import NUMBERS_PER_LOUDNESS, Side, fill_levels, loudness_of
+from duplexforge.models.side import NUMBERS_PER_LOUDNESS, Side, loudness_of
 from duplexforge.models.voice import BALANCED, FIDELITY, Past, Shape
 
 FRAMES = 4
@@ -76,7 +76,7 @@ class VoiceEncoder:
         self._past = Past(codec.model, codec.shape)
         self._side = Side(codec.model)
         self._before: Wave = np.zeros(HOP, np.float32)
-        self._budget = Budget(codec.kbps, PACKET / RATE)
+        self._budget = Budget(codec.kbps, PACKET / RATE, codec.shape)
         self._step = -1
         self._age = 0
 
@@ -94,28 +94,26 @@ class VoiceEncoder:
             self._past.forget()
             self._side.forget()
         self._step, self._age = step, self._age + 1
-        for half in range(0, FRAMES, 2):
-            self.half(encoder, spectra[half : half + 2], step)
+        for spectrum in spectra:
+            self.frame(encoder, spectrum, step)
         packet = encoder.finish()
         self._budget.spend(8 * len(packet))
         return packet
 
-    def half(self, encoder: RangeEncoder, spectra: list[mdct.Floats], step: int) -> None:
+    def frame(self, encoder: RangeEncoder, spectrum: mdct.Floats, step: int) -> None:
         model, shape = self._codec.model, self._codec.shape
-        ratios, numbers = np.empty((len(spectra), HOP)), np.empty((len(spectra), HOP), np.int64)
-        for place, spectrum in enumerate(spectra):
-            loudness = 0
-            if shape.follow:
-                loudness = loudness_of(spectrum, step_units(step), shape.follow)
-                self._side.write_loudness(encoder, loudness)
-            steps = self._past.steps(step + NUMBERS_PER_LOUDNESS * loudness)
-            ratios[place] = spectrum / steps
-            values, used = choose(model, self._past.expect(steps), ratios[place].tolist(), shape.thrift)
-            frames.write(encoder, model, values, used)
-            self._past.take(values, used, steps)
-            numbers[place] = values
+        loudness = 0
+        if shape.follow:
+            loudness = loudness_of(spectrum, step_units(step), shape.follow)
+            self._side.write_loudness(encoder, loudness)
+        steps = self._past.steps(step + NUMBERS_PER_LOUDNESS * loudness)
+        ratios = spectrum / steps
+        values, used = choose(model, self._past.expect(steps), ratios.tolist(), shape.thrift)
+        frames.write(encoder, model, values, used)
+        self._past.take(values, used, steps)
         if shape.fill:
-            self._side.write_fill(encoder, fill_levels(ratios, numbers), numbers)
+            numbers = np.array(values, np.int64)
+            self._side.write_fill(encoder, self._side.levels(ratios, numbers), numbers)
 
     def spectra(self, wave: Wave) -> list[mdct.Floats]:
         whole = np.concatenate([self._before, wave])
@@ -193,23 +191,19 @@ class _VoiceDecoder:
         if start == AFRESH:
             self._past.forget()
             self._side.forget()
-        spectra = [spectrum for _ in range(0, FRAMES, 2) for spectrum in self._half(decoder, step)]
+        spectra = [self._frame(decoder, step) for _ in range(FRAMES)]
         self._step = step
         return spectra
 
-    def _half(self, decoder: RangeDecoder, step: int) -> list[mdct.Floats]:
-        model, shape = self._codec.model, self._codec.shape
-        spectra, steps, numbers = [], [], np.empty((2, HOP), np.int64)
-        for place in range(2):
-            loudness = self._side.read_loudness(decoder) if shape.follow else 0
-            steps.append(self._past.steps(step + NUMBERS_PER_LOUDNESS * loudness))
-            values, used = frames.read(decoder, model, self._past.expect(steps[-1]))
-            spectra.append(self._past.take(values, used, steps[-1]))
-            numbers[place] = values
-        if shape.fill:
-            levels = self._side.read_fill(decoder, numbers)
-            spectra = [self._past.fill(one, those, levels) for one, those in zip(spectra, steps, strict=True)]
-        return spectra
+    def _frame(self, decoder: RangeDecoder, step: int) -> mdct.Floats:
+        shape = self._codec.shape
+        loudness = self._side.read_loudness(decoder) if shape.follow else 0
+        steps = self._past.steps(step + NUMBERS_PER_LOUDNESS * loudness)
+        values, used = frames.read(decoder, self._codec.model, self._past.expect(steps))
+        spectrum = self._past.take(values, used, steps)
+        if not shape.fill:
+            return spectrum
+        return self._past.fill(spectrum, steps, self._side.read_fill(decoder, np.array(values, np.int64)))
 
 
 class MdctDecoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,12 +14,13 @@ from duplexforge.models import frames, mdct
 from duplexforge.models.codec import Wave
 from duplexforge.models.context import History
 from duplexforge.models.mdct import HOP, PEAK, Floats
-from duplexforge.models.mdct_codec import FRAMES, PACKET, MdctCodec, VoiceEncoder
+from duplexforge.models.mdct_codec import PACKET, MdctCodec, VoiceEncoder
 from duplexforge.models.model import NEAR, RUNS, SCALES, ZEROS, Model
 from duplexforge.models.quantise import CENTRE_PARTS, choose, step_units
 from duplexforge.models.range_coder import TOTAL, RangeEncoder
 from duplexforge.models.rate import likely_step
-from duplexforge.models.voice import FIDELITY, Past
+from duplexforge.models.side import NUMBERS_PER_LOUDNESS, loudness_of
+from duplexforge.models.voice import BALANCED, FIDELITY, Past, Shape
 
 _SPREAD = 24
 """Steps of the fitting lie so many numbers (¾ octave) round what 16 kbps need."""
@@ -38,21 +40,27 @@ class Frames:
 
 
 def observe(waves: Iterable[Wave], model: Model | None, seed: int) -> Frames:
-    """Quantise ``waves`` at random steps, by ``model`` where there is one already."""
+    """Quantise ``waves`` at random steps; by ``model`` where there is one already, in its two modes by turns."""
     rng = np.random.default_rng(seed)
-    parts = [_observe_one(wave, model, int(rng.integers(-_SPREAD, _SPREAD + 1))) for wave in waves]
+    shifts = (int(rng.integers(-_SPREAD, _SPREAD + 1)) for _ in itertools.count())
+    shapes = itertools.cycle([FIDELITY, BALANCED] if model else [FIDELITY])
+    parts = [_observe_one(wave, model, shape, shift) for wave, shape, shift in zip(waves, shapes, shifts, strict=False)]
     return Frames(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Frames)))
 
 
-def _observe_one(wave: Wave, model: Model | None, shift: int) -> Frames:
-    step = np.full(HOP, step_units(likely_step(wave.astype(np.float64), 16) + shift), np.int64)
+def _observe_one(wave: Wave, model: Model | None, shape: Shape, shift: int) -> Frames:
+    number = likely_step(wave.astype(np.float64), 16, shape.follow) + shift
+    step = np.full(HOP, step_units(number), np.int64)
     history = History()
     rows: list[tuple[Floats, ...]] = []
-    past = Past(model, FIDELITY) if model else None
+    past = Past(model, shape) if model else None
     for start in range(0, len(wave) - 2 * HOP + 1, HOP):
-        ratio = mdct.analyse(wave[start : start + 2 * HOP]) / step
+        spectrum = mdct.analyse(wave[start : start + 2 * HOP])
+        if past and shape.follow:
+            step = past.steps(number + NUMBERS_PER_LOUDNESS * loudness_of(spectrum, step_units(number), shape.follow))
+        ratio = spectrum / step
         if model and past:
-            values, used = choose(model, past.expect(step), ratio.tolist(), FIDELITY.thrift)
+            values, used = choose(model, past.expect(step), ratio.tolist(), shape.thrift)
             past.take(values, used, step)
         else:
             values = (np.sign(ratio) * np.floor(np.abs(ratio) + 1 - _PLAIN_EDGE)).astype(int).tolist()
@@ -94,13 +102,12 @@ def count(waves: Iterable[Wave], codecs: Sequence[MdctCodec]) -> dict[str, npt.N
     """How often each symbol of each table was written, over all ``codecs``, which share one model."""
     model, tally = codecs[0].model, _Tally()
     for wave in waves:
-        guess = likely_step(wave.astype(np.float64), 15)
         for codec in codecs:
+            guess = likely_step(wave.astype(np.float64), 15, codec.shape.follow)
             voice = VoiceEncoder(replace(codec, step=guess))
             for start in range(0, len(wave) - PACKET + 1, PACKET):
-                spectra = voice.spectra(wave[start : start + PACKET])
-                for half in range(0, FRAMES, 2):
-                    voice.half(tally, spectra[half : half + 2], guess)
+                for spectrum in voice.spectra(wave[start : start + PACKET]):
+                    voice.frame(tally, spectrum, guess)
     named = {"counts": model.tables, "loudness": model.loudness, "fill": model.fill}
     return {name: _counts(tables, tally.counts) for name, tables in named.items()}
 

@@ -26,6 +26,7 @@ QUIET = 1e-6
 """Energy below which nothing is like anything."""
 
 LAGS = np.arange(SHORTEST, LONGEST + 1)
+_PREFERRED = 1 - PREFERENCE * (LAGS - SHORTEST)
 
 
 def continued(history: Floats, samples: int) -> tuple[Floats, int]:
@@ -35,12 +36,11 @@ def continued(history: Floats, samples: int) -> tuple[Floats, int]:
     energy = float(target @ target)
     if energy < QUIET:
         return np.zeros(samples, np.float32), 0
-    before = np.lib.stride_tricks.sliding_window_view(exact, MATCH)[HISTORY - MATCH - LAGS]
-    product = before @ target
+    # One a lag, the shortest first; the places where they begin fall as the lag grows.
+    product = np.correlate(exact, target)[HISTORY - MATCH - SHORTEST :: -1]
     sums = np.concatenate([[0.0], np.cumsum(exact * exact)])
-    starts = HISTORY - MATCH - LAGS
-    powers = sums[starts + MATCH] - sums[starts] + QUIET
-    likeness = np.where(product > 0, product**2 / powers, 0.0) * (1 - PREFERENCE * (LAGS - SHORTEST))
+    powers = (sums[MATCH:] - sums[:-MATCH])[HISTORY - MATCH - SHORTEST :: -1] + QUIET
+    likeness = np.maximum(product, 0.0) ** 2 / powers * _PREFERRED
     best = int(np.argmax(likeness))
     lag = int(LAGS[best])
     gain = min(max(product[best] / powers[best], 0.0), 1.0)

@@ -1,9 +1,9 @@
 """The mode ``token``: 200 rows of eight codes a second, ten bits each, 16.0 kbps whatever is said.
 
-A frame is 5 ms and has one row; a packet holds four frames, 40 bytes. Codes say what
-a frame has beyond what its past leads to expect (:mod:`duplexforge.models.token_model`). That expectation is never quite
-believed, so that after a loss, or when one joins in the middle, decoder and encoder come together again by themselves.
-Needs numpy alone.
+A frame is 5 ms and has one row; a packet holds four frames, 40 bytes. The first seven codes of a row say what its frame has
+beyond what its past leads to expect (:mod:`duplexforge.models.token_model`). That expectation is never quite believed, so
+that after a loss, or when one joins in the middle, decoder and encoder come together again by themselves. The eighth codes
+of a packet's rows say together how loud the bands of its frames are (:mod:`duplexforge.models.envelope`). Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -12,27 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from duplexforge.errors import InputError, UsageError
-from duplexforge.models import token_weights
+from duplexforge.models import envelope, token_weights
 from duplexforge.models.codec import Mask, Packets, Row, Wave
+from duplexforge.models.envelope import PACKET
 from duplexforge.models.lapped import basis
 from duplexforge.models.periods import HISTORY
+from duplexforge.models.token_search import Codes, loudness, search
 from duplexforge.models.token_weights import PAST, Floats, TokenWeights
 
 RATE = 16_000
-BREADTH = 4
-"""Sums that the encoder's search keeps from book to book."""
-PACKET = 320
 CODE_BITS = 10
 ROW = 8
 """Codes in a row; a row is 5 ms."""
 KBPS = 16.0
 _FADE = np.float32(0.7)
 """What a frame that was lost keeps of the one before, in amplitude: 60 dB in about 0.1 s."""
-
-Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -106,53 +102,38 @@ def codes_of(packets: Packets) -> Codes:
 
 
 class _Past:
-    """What encoder and decoder both keep: the frames decoded last (slots × PAST × hop) and the wave they make."""
+    """What encoder and decoder both keep: the frames decoded last (slots × PAST × hop) and the wave they make.
+
+    Everything is done voice by voice: one product for several may round in another order than for one, and a stream of one
+    voice must equal the same voice among others.
+    """
 
     def __init__(self, model: TokenWeights, slots: int) -> None:
         self.frames: Floats = np.zeros((slots, PAST, model.hop), np.float32)
-        self.wave: Floats = np.zeros((slots, HISTORY), np.float32)
+        self._wave: Floats = np.zeros((slots, HISTORY), np.float32)
         self._tail: Floats = np.zeros((slots, model.hop), np.float32)
-        self._basis, self._hop = basis(model.hop), model.hop
+        self._model, self._basis = model, basis(model.hop)
 
-    def take(self, frame: Floats) -> None:
-        self.frames = np.concatenate([self.frames[:, 1:], frame[:, None]], axis=1)
-        # Voice by voice: one product for several may round in another order than for one, and a stream of one voice must
-        # equal the same voice among others.
-        both = np.stack([one @ self._basis for one in frame])
-        self.wave = np.concatenate([self.wave[:, self._hop :], self._tail + both[:, : self._hop]], axis=1)
-        self._tail = both[:, self._hop :]
+    def look(self, slot: int) -> tuple[Floats, Floats]:
+        """What the networks see of the voice (1 × 3·hop), and what its next frame (hop) is expected to be."""
+        return self._model.seen_past(self.frames[slot : slot + 1]), self._model.expected(self._wave[slot])
+
+    def take(self, slot: int, frame: Floats) -> None:
+        """Take the next decoded frame (hop) of the voice."""
+        hop = len(frame)
+        both = frame @ self._basis
+        self.frames[slot, :-1] = self.frames[slot, 1:]
+        self.frames[slot, -1] = frame
+        self._wave[slot, :-hop] = self._wave[slot, hop:]
+        self._wave[slot, -hop:] = self._tail[slot] + both[:hop]
+        self._tail[slot] = both[hop:]
 
     def reset(self, mask: Mask | None) -> None:
+        """Forget the voices of ``mask``."""
         chosen = slice(None) if mask is None else mask
         self.frames[chosen] = 0
-        self.wave[chosen] = 0
+        self._wave[chosen] = 0
         self._tail[chosen] = 0
-
-
-def search(model: TokenWeights, frame: Floats, past: Floats, expected: Floats) -> tuple[Codes, Floats]:
-    """The codes (books) of ``frame`` (hop) and what they decode to, given the past (PAST × hop) and what it makes expect.
-
-    Book by book, the few sums that are nearest so far are kept: the entry that is best alone is often not the one that
-    leaves the next books the most to do well.
-    """
-    weights = model.weigh(frame[None])
-    coded = expected[None]
-    codes = np.zeros((1, 0), np.int64)
-    error = (weights * (frame - coded) ** 2).sum(axis=1)
-    for number, group in enumerate(model.groups):
-        size = model.sizes(number, np.broadcast_to(past, (len(coded), *past.shape)), coded)
-        for book in group:
-            costs = error[:, None] + book.costs((frame - coded) / size, weights * size * size)
-            best = (
-                np.argpartition(costs, BREADTH, axis=None)[:BREADTH] if costs.size > BREADTH else np.arange(costs.size)
-            )
-            from_, index = np.divmod(best, costs.shape[1])
-            error = costs.reshape(-1)[best]
-            coded = coded[from_] + book.vectors[index] * size[from_]
-            size = size[from_]
-            codes = np.concatenate([codes[from_], index[:, None]], axis=1)
-    nearest = int(np.argmin(error))
-    return codes[nearest], coded[nearest]
 
 
 class TokenEncoder:
@@ -165,8 +146,8 @@ class TokenEncoder:
 
     def _renew(self) -> None:
         self._past = _Past(self._model, self._slots)
+        # The first frame's first half lies before the first sample.
         self._open: Wave = np.zeros((self._slots, self._model.hop), np.float32)
-        self._row: list[Codes] = []
         self._heard = 0
 
     def push(self, wave: Wave) -> list[list[bytes]]:
@@ -174,24 +155,25 @@ class TokenEncoder:
         self._heard += wave.shape[1]
         self._open = np.concatenate([self._open, wave.astype(np.float32, copy=False)], axis=1)
         rows = []
-        hop = self._model.hop
-        while self._open.shape[1] >= 2 * hop:
-            self._row.append(self._codes(np.stack([one @ self._turned for one in self._open[:, : 2 * hop]])))
-            self._open = self._open[:, hop:]
-            if len(self._row) == PACKET // hop:
-                row, self._row = np.stack(self._row, axis=1), []
-                rows.append([pack(codes) for codes in row])
+        while self._open.shape[1] >= PACKET + self._model.hop:
+            rows.append([self._packet(slot) for slot in range(self._slots)])
+            self._open = self._open[:, PACKET:]
         return rows
 
-    def _codes(self, frames: Floats) -> Codes:
-        """The codes (slots × books) of one frame (slots × hop)."""
-        expected = self._model.expected(self._past.wave)
-        found = [
-            search(self._model, frame, past, guess)
-            for frame, past, guess in zip(frames, self._past.frames, expected, strict=True)
-        ]
-        self._past.take(np.stack([coded for _, coded in found]))
-        return np.stack([codes for codes, _ in found])
+    def _packet(self, slot: int) -> bytes:
+        """The next packet of a voice."""
+        model, hop = self._model, self._model.hop
+        covered = np.lib.stride_tricks.sliding_window_view(self._open[slot, : PACKET + hop], 2 * hop)[::hop]
+        frames = covered @ self._turned
+        weights = model.weigh(frames)
+        coded = np.empty_like(frames)
+        codes = np.empty((len(frames), model.books + 1), np.int64)
+        for number, frame in enumerate(frames):
+            past, expected = self._past.look(slot)
+            codes[number, :-1], coded[number] = search(model, frame, weights[number], past, expected)
+            self._past.take(slot, coded[number])
+        codes[:, -1] = loudness(model, frames, coded)
+        return pack(codes)
 
     def flush(self) -> list[list[bytes]]:
         """The last rows, filled up with zeros; the encoder is new after it."""
@@ -206,17 +188,7 @@ class TokenEncoder:
     def reset(self, mask: Mask | None = None) -> None:
         """Start the slots of ``mask`` afresh; what they had waiting in the open packet counts as zeros."""
         self._past.reset(mask)
-        chosen = slice(None) if mask is None else mask
-        self._open[chosen] = 0
-        silence = self._silence()
-        for codes in self._row:
-            codes[chosen] = silence
-
-    def _silence(self) -> Codes:
-        """The codes of a frame of zeros after silence."""
-        single = TokenEncoder(self._model, 1)
-        codes: Codes = single._codes(np.zeros((1, self._model.hop), np.float32))[0]
-        return codes
+        self._open[slice(None) if mask is None else mask] = 0
 
 
 class TokenDecoder:
@@ -228,56 +200,71 @@ class TokenDecoder:
         self._past = _Past(model, slots)
         self._basis = basis(model.hop)
         self._tail: Floats = np.zeros((slots, model.hop), np.float32)
+        self._gains: Floats = np.zeros((slots, len(envelope.members(model.hop, model.bands))), np.float32)
         self._lead = model.hop
 
     def push(self, rows: Sequence[Row]) -> Wave:
         """Take rows in their order and return the samples (slots × n) that they complete."""
-        blocks = [self._frame(codes, lost) for row in rows for codes, lost in self._read(row)]
+        blocks = [np.stack([self._packet(slot, packet) for slot, packet in enumerate(row)]) for row in rows]
         if not blocks:
             return np.zeros((self._slots, 0), np.float32)
         lead, self._lead = self._lead, 0
         # The first frame's first half lies before the first sample.
         return np.concatenate(blocks, axis=1)[:, lead:]
 
-    def _read(self, row: Row) -> list[tuple[Codes, Mask]]:
-        """Codes (slots × books) and which slots lost them, frame by frame."""
-        frames, books = PACKET // self._model.hop, self._model.books
-        codes = np.zeros((self._slots, frames, books), np.int64)
-        lost = np.zeros(self._slots, np.bool_)
-        for slot, packet in enumerate(row):
-            try:
-                codes[slot] = unpack(packet or b"", frames * books).reshape(frames, books)
-            except ValueError:
-                lost[slot] = True
-                self.concealed += 1
-        return [(codes[:, frame], lost) for frame in range(frames)]
+    def _packet(self, slot: int, packet: bytes | None) -> Wave:
+        """The next samples (PACKET) of a voice."""
+        model, hop = self._model, self._model.hop
+        codes = self._read(packet)
+        coded = np.empty((PACKET // hop, hop), np.float32)
+        pasts = np.empty((len(coded), 3 * hop), np.float32)
+        for number in range(len(coded)):
+            pasts[number], expected = self._past.look(slot)
+            if codes is None:
+                # What a missing frame sounds like: the one before, fading.
+                coded[number] = self._past.frames[slot, -1] * _FADE
+            else:
+                coded[number] = self._decoded(codes[number], pasts[number : number + 1], expected)
+            self._past.take(slot, coded[number])
+        filtered = model.filtered(pasts, envelope.raised(coded, self._raise(slot, codes, len(coded)), model.bands))
+        both = filtered @ self._basis
+        samples: Wave = both[:, :hop] + np.concatenate([self._tail[slot : slot + 1], both[:-1, hop:]])
+        self._tail[slot] = both[-1, hop:]
+        return samples.reshape(-1)
 
-    def _frame(self, codes: Codes, lost: Mask) -> Wave:
-        """The next hop of samples (slots × hop)."""
-        model, past = self._model, self._past.frames
-        expected = model.expected(self._past.wave)
-        coded = np.concatenate([self._decoded(slot, codes[slot], expected[slot]) for slot in range(self._slots)])
-        # What a missing frame sounds like: the one before, fading.
-        coded[lost] = past[lost, -1] * _FADE
-        filtered = [model.filtered(past[slot : slot + 1], coded[slot : slot + 1])[0] for slot in range(self._slots)]
-        both = np.stack([one @ self._basis for one in filtered])
-        self._past.take(coded)
-        samples: Wave = self._tail + both[:, : model.hop]
-        self._tail = both[:, model.hop :]
-        return samples
+    def _read(self, packet: bytes | None) -> Codes | None:
+        """The codes (frames × books and one) of a packet, or None where it is lost or none of this mode."""
+        frames, books = PACKET // self._model.hop, self._model.books + 1
+        try:
+            return unpack(packet or b"", frames * books).reshape(frames, books)
+        except ValueError:
+            self.concealed += 1
+            return None
 
-    def _decoded(self, slot: int, codes: Codes, expected: Floats) -> Floats:
-        """The frame (1 × hop) that ``codes`` (books) mean."""
-        coded, past = expected[None], self._past.frames[slot : slot + 1]
+    def _raise(self, slot: int, codes: Codes | None, frames: int) -> Floats:
+        """The gains (frames × bands) of a packet; of a lost one, those that the one before ended with."""
+        if codes is None:
+            return np.repeat(self._gains[slot : slot + 1], frames, axis=0)
+        parts = [book.vectors[code] for book, code in zip(self._model.gains, codes[:, -1], strict=True)]
+        gains: Floats = np.sum(parts, axis=0).reshape(frames, -1)
+        self._gains[slot] = gains[-1]
+        return gains
+
+    def _decoded(self, codes: Codes, past: Floats, expected: Floats) -> Floats:
+        """The frame (hop) that ``codes`` (books and one) mean."""
+        coded = expected[None]
         at = 0
         for number, group in enumerate(self._model.groups):
             size = self._model.sizes(number, past, coded)
             for book in group:
                 coded = coded + book.vectors[codes[at]] * size
                 at += 1
-        return coded
+        frame: Floats = coded[0]
+        return frame
 
     def reset(self, mask: Mask | None = None) -> None:
         """Start the slots of ``mask`` afresh."""
+        chosen = slice(None) if mask is None else mask
         self._past.reset(mask)
-        self._tail[slice(None) if mask is None else mask] = 0
+        self._tail[chosen] = 0
+        self._gains[chosen] = 0

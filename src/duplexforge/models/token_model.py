@@ -1,4 +1,4 @@
-"""The network of the mode token, as it is trained: eight books round a fixed lapped transform.
+"""The network of the mode token, as it is trained: seven books round a fixed lapped transform, and one of loudness.
 
 A frame is 80 coefficients of 5 ms. What the voice's last period leads to expect is taken off first
 (:mod:`duplexforge.models.periods`). From the frames decoded before, a small causal network tells how large each coefficient
@@ -15,23 +15,20 @@ iteration, after which the two hardly differ, as what a frame makes of its past 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from duplexforge.models import envelope
 from duplexforge.models.lapped import basis
-from duplexforge.models.periods import HISTORY, LEVELS, LONGEST, MATCH, PREFERENCE, QUIET, SHORTEST
+from duplexforge.models.periods import HISTORY, LEVELS
 from duplexforge.models.quantizers import Books
+from duplexforge.models.token_parts import FLOOR, Look, continued, seen, size_of, smooth, windows
 
-FLOOR = 1e-3
-"""Size of a coefficient that counts as silence: 60 dB below full scale."""
-PAST = 8
-"""Frames before that the networks see."""
 MOST_TRUST = 0.95
-_LEAST, _MOST = -7.5, 3.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,10 @@ class TokenShape:
 
     hop: int = 80
     entries: int = 1024
-    groups: tuple[int, ...] = (1, 2, 5)
+    groups: tuple[int, ...] = (1, 2, 4)
     hidden: int = 192
+    bands: int = 16
+    """Bands whose loudness the last codes say; where they would be narrower than a coefficient, there are fewer."""
     tilt: float = 0.3
     """How far the search follows the ear: the error weighs as (spectrum)^−tilt; 0 is the plain squared error."""
     quiet: float = 0.3
@@ -49,18 +48,12 @@ class TokenShape:
 
 
 class Coded(NamedTuple):
-    """Frames (batch × time × hop) as the books give them, the same after the filter, and indices (batch × time × books)."""
+    """Frames (batch × time × hop) as the books give them, the same as they are heard, and indices (batch × time × books)."""
 
     plain: Tensor
     filtered: Tensor
     indices: Tensor
     scale_loss: Tensor
-
-
-def smooth(power: Tensor) -> Tensor:
-    """Mean over five neighbouring coefficients (… × hop); the edges repeat."""
-    flat = power.reshape(-1, 1, power.shape[-1])
-    return F.avg_pool1d(F.pad(flat, (2, 2), mode="replicate"), 5, 1).reshape(power.shape)
 
 
 def weights_of(frames: Tensor, shape: TokenShape) -> Tensor:
@@ -70,74 +63,23 @@ def weights_of(frames: Tensor, shape: TokenShape) -> Tensor:
     return (spectrum / level).pow(-shape.tilt) * level.pow(-shape.quiet)
 
 
-def seen(past: Tensor, coded: Tensor) -> Tensor:
-    """What the networks see: logarithms of the past (… × PAST × hop) and of what is coded so far (… × hop), 5·hop wide."""
-    logs = torch.log(past * past + FLOOR**2)
-    recent = torch.log(smooth((past[..., -2:, :] ** 2).mean(dim=-2)) + FLOOR**2)
-    power = coded * coded
-    parts = [logs[..., -1, :], logs.mean(dim=-2), recent, torch.log(power + FLOOR**2)]
-    return torch.cat([*parts, torch.log(smooth(power) + FLOOR**2)], dim=-1) / 4 + 1
-
-
-def windows(frames: Tensor) -> Tensor:
-    """The PAST frames before each one (batch × time × PAST × hop); before the first there is silence."""
-    padded = F.pad(frames, (0, 0, PAST, 0))
-    return padded.unfold(1, PAST, 1)[:, :-1].transpose(2, 3)
-
-
-def continued(histories: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """``samples`` more of each of ``histories`` (n × HISTORY) and its row of trust; as ``periods.continued`` does it."""
-    target = histories[:, -MATCH:]
-    energy = target.square().sum(dim=1)
-    products = F.conv1d(histories[None], target[:, None], groups=len(histories))[0]
-    sums = F.pad(histories.square().double().cumsum(dim=1), (1, 0))
-    powers = (sums[:, MATCH:] - sums[:, :-MATCH]).float() + QUIET
-    lags = torch.arange(SHORTEST, LONGEST + 1, device=histories.device)
-    products, powers = (one[:, HISTORY - MATCH - lags] for one in (products, powers))
-    likeness = products.clamp_min(0).square() / powers * (1 - PREFERENCE * (lags - SHORTEST))
-    best = likeness.argmax(dim=1, keepdim=True)
-    gain = (products.gather(1, best) / powers.gather(1, best)).clamp(0, 1)
-    lag = lags[best]
-    made = histories.gather(1, HISTORY - lag + torch.arange(samples, device=lag.device) % lag) * gain
-    sound = energy >= QUIET
-    rows = (likeness.gather(1, best)[:, 0] / energy.clamp_min(QUIET) * LEVELS).long().clamp(0, LEVELS - 1)
-    return made * sound[:, None], rows * sound
-
-
-class Look(nn.Module):  # type: ignore[misc]
-    """A small network from what is seen (5·hop) to one number for every coefficient (hop)."""
-
-    def __init__(self, hop: int, hidden: int) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(nn.Linear(5 * hop, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
-        self.outer = nn.Linear(hidden, hop)
-        self.straight = nn.Linear(5 * hop, hop, bias=False)
-        nn.init.zeros_(self.straight.weight)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The numbers (… × hop)."""
-        out: Tensor = self.outer(self.inner(features)) + self.straight(features)
-        return out
-
-
-def size_of(raw: Tensor) -> Tensor:
-    """Logarithm of a coefficient's size from what a network says, kept within what 16-bit audio can hold."""
-    return (raw - 2.5).clamp(_LEAST, _MOST)
-
-
 class TokenModel(nn.Module):  # type: ignore[misc]
-    """The books, the networks between them and the filter."""
+    """The books, the networks between them, the books of loudness and the filter."""
 
     def __init__(self, shape: TokenShape) -> None:
         super().__init__()
         self.shape = shape
         self.books = nn.ModuleList([Books(count, shape.entries, shape.hop) for count in shape.groups])
         self.looks = nn.ModuleList([Look(shape.hop, shape.hidden) for _ in shape.groups])
+        members = torch.from_numpy(envelope.members(shape.hop, shape.bands))
+        self.packet = envelope.PACKET // shape.hop
+        self.gains = Books(self.packet, shape.entries, self.packet * len(members))
         self.filter = Look(shape.hop, shape.hidden)
         nn.init.zeros_(self.filter.outer.weight)
         nn.init.zeros_(self.filter.outer.bias)
         self.register_buffer("trust", torch.zeros(LEVELS, shape.hop))
         self.register_buffer("basis", torch.from_numpy(basis(shape.hop)), persistent=False)
+        self.register_buffer("members", members, persistent=False)
 
     def frames(self, waves: Tensor) -> Tensor:
         """Frames (batch × time × hop) of waves (batch × samples, a whole number of hops)."""
@@ -174,8 +116,26 @@ class TokenModel(nn.Module):  # type: ignore[misc]
             found, entry = books.search(_flat(rest), _flat(weights * torch.exp(2 * size.detach())), left)
             coded = coded + entry.reshape(frames.shape) * torch.exp(size)
             indices.append(found.reshape(*frames.shape[:2], -1))
-        gain = torch.exp(torch.tanh(self.filter(seen(past, coded.detach()))))
-        return Coded(coded, coded * gain, torch.cat(indices, dim=-1), loss)
+        raised = coded * self._raised(frames, coded.detach())
+        gain = torch.exp(torch.tanh(self.filter(seen(past, raised.detach()))))
+        return Coded(coded, raised * gain, torch.cat(indices, dim=-1), loss)
+
+    def _raised(self, frames: Tensor, coded: Tensor) -> Tensor:
+        """The factor of each coefficient (batch × time × hop) that the books of loudness give."""
+        with torch.no_grad():
+            wanted, weights = self._wanted(frames, coded)
+            _, gains = self.gains.search(_flat(wanted), _flat(weights))
+            whole = gains.reshape(len(frames), -1, len(self.members))[:, : frames.shape[1]]
+            return torch.exp(whole) @ self.members
+
+    def _wanted(self, frames: Tensor, coded: Tensor) -> tuple[Tensor, Tensor]:
+        """The gains that each packet would have, and their weights (batch × packets × frames·bands); see ``envelope``."""
+        fill = (0, 0, 0, -frames.shape[1] % self.packet)
+        energy, had = (F.pad(one, fill).square() @ self.members.T + float(envelope.FLOOR) for one in (frames, coded))
+        most = float(envelope.MOST)
+        gains, weights = (0.5 * torch.log(energy / had)).clamp(-most, most), energy.pow(float(envelope.LOUD))
+        gains, weights = (one.reshape(len(frames), -1, self.packet * len(self.members)) for one in (gains, weights))
+        return gains, weights
 
     def _expected(self, decoded: Tensor) -> Tensor:
         """What each frame will be like (batch × time × hop), from the wave that the ``decoded`` ones before it make."""
@@ -199,11 +159,23 @@ class TokenModel(nn.Module):  # type: ignore[misc]
     def _size(self, number: int, past: Tensor, coded: Tensor) -> Tensor:
         return size_of(self.looks[number](seen(past, coded.detach())))
 
-    def start(self, frames: Tensor, generator: torch.Generator, *, rounds: int = 5, steps: int = 500) -> None:
-        """Fit the books by k-means and the networks by likelihood, group by group, on ``frames`` (batch × time × hop)."""
+    def start(
+        self,
+        frames: Tensor,
+        generator: torch.Generator,
+        *,
+        rounds: int = 5,
+        steps: int = 500,
+        tilt: float | None = None,
+    ) -> None:
+        """Fit the books by k-means and the networks by likelihood, group by group, on ``frames`` (batch × time × hop).
+
+        ``tilt`` takes the place of the shape's in the weights that k-means goes by.
+        """
         noise = torch.randn(frames.shape, generator=generator) * (0.15 * smooth(frames * frames).sqrt() + FLOOR)
         past = _flat(windows(frames + noise), 2)
-        values, weights = _flat(frames), _flat(weights_of(frames, self.shape))
+        shape = self.shape if tilt is None else replace(self.shape, tilt=tilt)
+        values, weights = _flat(frames), _flat(weights_of(frames, shape))
         coded = self._start_trust(frames + noise, values, weights)
         for number, books in enumerate(self.books):
             look = self.looks[number]
@@ -211,6 +183,8 @@ class TokenModel(nn.Module):  # type: ignore[misc]
             size = torch.cat([_sized(look, p, c) for p, c in zip(past.split(4096), coded.split(4096), strict=True)])
             left = books.start((values - coded) * torch.exp(-size), weights * torch.exp(2 * size), rounds, generator)
             coded = values - left * torch.exp(size)
+        wanted, counts = self._wanted(frames, coded.reshape(frames.shape))
+        self.gains.start(_flat(wanted), _flat(counts), rounds, generator)
 
     def _start_trust(self, decoded: Tensor, values: Tensor, weights: Tensor) -> Tensor:
         """Fit the table of trust by least squares; returns what is expected of each frame (n × hop)."""

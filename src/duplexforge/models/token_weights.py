@@ -1,7 +1,7 @@
 """The weights of the mode token as arrays, and the arithmetic on them that needs no torch.
 
 Every function here mirrors one of :mod:`duplexforge.models.token_model`, which trains them; a test holds the two together.
-Arrays have the voices (slots) first.
+Arrays have the voices (slots), or the sums that the search still keeps, first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from duplexforge.errors import ModelError
 from duplexforge.models import weights_file
+from duplexforge.models.envelope import members
 from duplexforge.models.lapped import basis
 from duplexforge.models.periods import continued
 
@@ -27,63 +28,83 @@ Floats = npt.NDArray[np.float32]
 
 FLOOR = np.float32(1e-3)
 PAST = 8
-_LEAST, _MOST = -7.5, 3.0
+_BLOCK = 256
+_LEAST, _MOST = np.float32(-7.5), np.float32(3.0)
 
 
 @dataclass(frozen=True)
 class Book:
-    """One book (entries × hop), with what the search wants ready: its transpose and the transpose of its squares."""
+    """One book (entries × size), and the table that its search is a product with: squares over −2 × entries, transposed.
+
+    The table lies in blocks of entries (blocks × 2·size × entries a block), as one product for a whole book would be large
+    enough for a BLAS to share it out over threads, which costs far more than it saves.
+    """
 
     vectors: Floats
-    turned: Floats
-    squares: Floats
+    table: Floats
 
     @classmethod
     def of(cls, vectors: Floats) -> Book:
         """The book of ``vectors``."""
-        turned = np.ascontiguousarray(vectors.T)
-        return cls(vectors, turned, turned * turned)
+        both = np.concatenate([vectors * vectors, -2 * vectors], axis=1)
+        block = min(_BLOCK, len(both))
+        block = block if len(both) % block == 0 else len(both)
+        return cls(vectors, np.ascontiguousarray(both.reshape(-1, block, both.shape[1]).transpose(0, 2, 1)))
 
-    def costs(self, values: Floats, weights: Floats) -> Floats:
-        """What each entry adds to the weighted error of ``values`` (n × hop): n × entries, less than 0 where it helps."""
-        helps = (values * (weights + weights)) @ self.turned
-        return np.asarray(weights @ self.squares - helps, np.float32)
+    def costs(self, weights: Floats, weighted: Floats) -> Floats:
+        """What each entry adds to the weighted error, less than 0 where it helps: blocks × n × entries a block.
+
+        ``weights`` (n × size) are those of the errors, ``weighted`` the values to be coded times them.
+        """
+        costs: Floats = np.concatenate([weights, weighted], axis=1) @ self.table
+        return costs
 
 
 @dataclass(frozen=True)
 class Look:
-    """A small network from what is seen (5·hop) to one number for every coefficient (hop)."""
+    """A small network from what is seen (5·hop) to one number for every coefficient (hop).
 
-    first: tuple[Floats, Floats]
+    What it sees of the past stays the same while the books of a frame are searched, so it is taken in first and by itself.
+    ``past`` and ``now`` lead to the hidden numbers and, past them, straight to the outcome.
+    """
+
+    past: Floats
+    now: Floats
+    bias: Floats
     second: tuple[Floats, Floats]
-    last: tuple[Floats, Floats]
-    straight: Floats
+    last: Floats
 
     @classmethod
-    def of(cls, arrays: dict[str, Floats], name: str) -> Look:
+    def of(cls, arrays: dict[str, Floats], name: str, hop: int) -> Look:
         """The network that the weights file keeps under ``name``."""
-        layers = [
-            (np.ascontiguousarray(arrays[f"{name}.{layer}.weight"].T), arrays[f"{name}.{layer}.bias"])
-            for layer in ("inner.0", "inner.2", "outer")
-        ]
-        return cls(layers[0], layers[1], layers[2], np.ascontiguousarray(arrays[f"{name}.straight.weight"].T))
+        both = np.concatenate([arrays[f"{name}.inner.0.weight"], arrays[f"{name}.straight.weight"]]).T
+        bias = np.concatenate([arrays[f"{name}.inner.0.bias"], arrays[f"{name}.outer.bias"]])
+        second, last = (np.ascontiguousarray(arrays[f"{name}.{layer}.weight"].T) for layer in ("inner.2", "outer"))
+        past, now = (np.ascontiguousarray(part) for part in (both[: 3 * hop], both[3 * hop :]))
+        return cls(past, now, bias, (second, arrays[f"{name}.inner.2.bias"]), last)
 
-    def __call__(self, features: Floats) -> Floats:
-        """The numbers (slots × hop) for ``features`` (slots × 5·hop)."""
-        hidden = _silu(features @ self.first[0] + self.first[1])
+    def __call__(self, past: Floats, now: Floats) -> Floats:
+        """The numbers (n × hop) for what is seen of the past (1 or n × 3·hop) and of what is coded (n × 2·hop)."""
+        mixed = now @ self.now + (past @ self.past + self.bias)
+        hidden = _silu(mixed[:, : len(self.last)])
         hidden = _silu(hidden @ self.second[0] + self.second[1])
-        out: Floats = hidden @ self.last[0] + self.last[1] + features @ self.straight
+        out: Floats = hidden @ self.last + mixed[:, len(self.last) :]
         return out
 
 
 @dataclass(frozen=True)
 class TokenWeights:
-    """Everything the codec needs: books by group, a network before each, the filter, the table of trust, how errors weigh."""
+    """Everything the codec needs: books by group, a network before each, the filter, the table of trust, how errors weigh.
+
+    ``gains`` are the books of the packet's loudness (:mod:`duplexforge.models.envelope`): frames × bands, one a frame.
+    """
 
     hop: int
     tilt: float
     quiet: float
+    bands: int
     groups: tuple[tuple[Book, ...], ...]
+    gains: tuple[Book, ...]
     looks: tuple[Look, ...]
     filter: Look
     trust: Floats
@@ -92,45 +113,62 @@ class TokenWeights:
 
     @property
     def books(self) -> int:
-        """Books, hence codes, a frame."""
+        """Books of the wave, hence codes of it, a frame."""
         return sum(len(group) for group in self.groups)
 
-    def weigh(self, frame: Floats) -> Floats:
-        """How much the error of each coefficient counts in the search (slots × hop), from the true ``frame``."""
-        power = frame * frame
+    def weigh(self, frames: Floats) -> Floats:
+        """How much the error of each coefficient counts in the search (n × hop), from the true ``frames``."""
+        power = frames * frames
         level = power.mean(axis=1, keepdims=True) + FLOOR**2
-        spectrum = (_smooth(power) + FLOOR**2) / level
+        spectrum = (power @ _near(self.hop) + FLOOR**2) / level
         weights: Floats = spectrum ** np.float32(-self.tilt) * level ** np.float32(-self.quiet)
         return weights
 
-    def expected(self, histories: Floats) -> Floats:
-        """What a frame (slots × hop) will be like, from the wave decoded before it (slots × HISTORY)."""
-        frames = []
-        for history in histories:
-            made, row = continued(history, 2 * self.hop)
-            frames.append(basis(self.hop) @ made * self.trust[row])
-        return np.stack(frames).astype(np.float32)
+    def expected(self, history: Floats) -> Floats:
+        """What a frame (hop) will be like, from the wave decoded before it (HISTORY)."""
+        made, row = continued(history, 2 * self.hop)
+        frame: Floats = basis(self.hop) @ made * self.trust[row]
+        return frame
 
     def sizes(self, number: int, past: Floats, coded: Floats) -> Floats:
-        """How large each coefficient of what is left before group ``number`` will be (slots × hop)."""
-        raw = self.looks[number](_seen(past, coded)) - np.float32(2.5)
-        sizes: Floats = np.exp(np.clip(raw, _LEAST, _MOST))
+        """How large each coefficient of what is left before group ``number`` will be (n × hop).
+
+        ``past`` is what ``seen_past`` gives, ``coded`` (n × hop) what the books before have said.
+        """
+        raw = self.looks[number](past, self._seen(coded)) - np.float32(2.5)
+        sizes: Floats = np.exp(np.minimum(np.maximum(raw, _LEAST), _MOST))
         return sizes
 
     def filtered(self, past: Floats, coded: Floats) -> Floats:
-        """The frame (slots × hop) with every coefficient's size corrected."""
-        out: Floats = coded * np.exp(np.tanh(self.filter(_seen(past, coded))))
+        """The frames (n × hop) with every coefficient's size corrected."""
+        out: Floats = coded * np.exp(np.tanh(self.filter(past, self._seen(coded))))
         return out
+
+    def seen_past(self, frames: Floats) -> Floats:
+        """What the networks see of the frames before (n × PAST × hop): n × 3·hop."""
+        power = frames * frames
+        logs = np.log(power + FLOOR**2)
+        recent = np.log((power[:, -2] + power[:, -1]) @ _near(self.hop) * np.float32(0.5) + FLOOR**2)
+        return _level(np.concatenate([logs[:, -1], logs.mean(axis=1), recent], axis=1))
+
+    def _seen(self, coded: Floats) -> Floats:
+        """What they see of what is coded so far (n × hop): n × 2·hop."""
+        return _level(np.log((coded * coded) @ _twice(self.hop) + FLOOR**2))
+
+
+def _level(logs: Floats) -> Floats:
+    return logs * np.float32(0.25) + np.float32(1)
 
 
 def _silu(values: Floats) -> Floats:
     # By the hyperbolic tangent, which overflows nowhere.
-    out: Floats = values * (np.float32(0.5) * (1 + np.tanh(values * np.float32(0.5))))
+    half = values * np.float32(0.5)
+    out: Floats = half * np.tanh(half) + half
     return out
 
 
 @cache
-def _spread(size: int) -> Floats:
+def _near(size: int) -> Floats:
     """The matrix that takes the mean over five neighbours; the edges repeat."""
     near = np.clip(np.arange(size)[:, None] + np.arange(-2, 3), 0, size - 1)
     matrix = np.zeros((size, size), np.float32)
@@ -138,25 +176,15 @@ def _spread(size: int) -> Floats:
     return matrix
 
 
-def _smooth(power: Floats) -> Floats:
-    """Mean over five neighbouring coefficients."""
-    mean: Floats = power @ _spread(power.shape[1])
-    return mean
+@cache
+def _twice(size: int) -> Floats:
+    """The matrix that leaves coefficients as they are, and takes the mean over five beside that."""
+    return np.concatenate([np.eye(size, dtype=np.float32), _near(size)], axis=1)
 
 
-def _seen(past: Floats, coded: Floats) -> Floats:
-    """What the networks see of the past (slots × PAST × hop) and of what is coded so far (slots × hop)."""
-    logs = np.log(past * past + FLOOR**2)
-    recent = np.log(_smooth((past[:, -2:] ** 2).mean(axis=1)) + FLOOR**2)
-    power = coded * coded
-    parts = [logs[:, -1], logs.mean(axis=1), recent, np.log(power + FLOOR**2), np.log(_smooth(power) + FLOOR**2)]
-    return np.asarray(np.concatenate(parts, axis=1) / 4 + 1, np.float32)
-
-
-def _vectors(arrays: dict[str, Floats], name: str) -> Floats:
-    """The books of a group (count × entries × hop), which are stored as 8-bit numbers with a scale for every entry."""
-    whole: Floats = arrays[f"{name}.vectors"] * arrays[f"{name}.scales"][..., None]
-    return whole
+def _books(arrays: dict[str, Floats], name: str) -> tuple[Book, ...]:
+    """The books of a group, which are stored as 8-bit numbers with a scale for every entry."""
+    return tuple(Book.of(book) for book in arrays[f"{name}.vectors"] * arrays[f"{name}.scales"][..., None])
 
 
 @cache
@@ -170,18 +198,17 @@ def read(path: Path) -> TokenWeights:
     stored, metadata = weights_file.read(path)
     try:
         shape = json.loads(metadata["shape"])
+        hop, bands = shape["hop"], shape["bands"]
         arrays = {name: array.astype(np.float32) for name, array in stored.items()}
-        groups = tuple(
-            tuple(Book.of(book) for book in _vectors(arrays, f"books.{number}"))
-            for number in range(len(shape["groups"]))
-        )
-        looks = tuple(Look.of(arrays, f"looks.{number}") for number in range(len(groups)))
-        last, trust = Look.of(arrays, "filter"), arrays["trust"]
-    except (KeyError, ValueError, TypeError) as error:
+        groups = tuple(_books(arrays, f"books.{number}") for number in range(len(shape["groups"])))
+        looks = tuple(Look.of(arrays, f"looks.{number}", hop) for number in range(len(groups)))
+        gains, last, trust = _books(arrays, "gains"), Look.of(arrays, "filter", hop), arrays["trust"]
+        if gains[0].vectors.shape[1] != len(gains) * len(members(hop, bands)):
+            raise ValueError(f"books of gains for other than {len(gains)} frames")
+    except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ModelError(f"{path} holds no weights of the mode token: {type(error).__name__} {error}") from error
     digest = 0
     for name in sorted(stored):
         digest = crc32(np.ascontiguousarray(stored[name]).tobytes(), digest)
-    return TokenWeights(
-        shape["hop"], shape["tilt"], shape["quiet"], groups, looks, last, trust, digest, {"shape": shape, **metadata}
-    )
+    facts = {"shape": shape, **metadata}
+    return TokenWeights(hop, shape["tilt"], shape["quiet"], bands, groups, gains, looks, last, trust, digest, facts)

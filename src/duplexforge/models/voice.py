@@ -38,7 +38,13 @@ class Shape:
 
 
 FIDELITY = Shape()
-BALANCED = Shape(follow=0.3, fill=0.5, slope=6.0)
+BALANCED = Shape(follow=0.3, fill=0.5, slope=9.0)
+
+
+def climb(shape: Shape) -> Floats:
+    """By how many dB the step of each bin differs from the frame's."""
+    climbing: Floats = shape.slope * np.clip(np.arange(HOP) / _KNEE - 1, -1, 1) / 2
+    return climbing
 
 
 class Past:
@@ -46,8 +52,7 @@ class Past:
 
     def __init__(self, model: Model, shape: Shape) -> None:
         self._model, self._shape = model, shape
-        climb = np.clip(np.arange(HOP) / _KNEE - 1, -1, 1) / 2
-        self._curve: Whole = np.rint(_PARTS * 10.0 ** (shape.slope * climb / 20)).astype(np.int64)
+        self._curve: Whole = np.rint(_PARTS * 10.0 ** (climb(shape) / 20)).astype(np.int64)
         self._fill = round(shape.fill * _PARTS)
         self.forget()
         self._spectrum: Floats = np.zeros(HOP)

@@ -17,7 +17,17 @@ from duplexforge.errors import ModelError
 
 FOLDER = Path(__file__).parent / "weights"
 
-_TYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "I16": "<i2", "U16": "<u2", "U8": "u1", "I8": "i1"}
+_TYPES = {
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "U16": "<u2",
+    "U8": "u1",
+    "I8": "i1",
+}
 _LONGEST_HEADER = 1 << 20
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -40,7 +40,7 @@ def steadied(codec: Codec, wave: Wave) -> Codec:
     def cost(step: int) -> float:
         return file_kbps(len(pack(replace(codec, step=step), part)), part, codec.rate)
 
-    return replace(codec, step=settle(cost, codec.kbps, likely_step(some, codec.kbps)))
+    return replace(codec, step=settle(cost, codec.kbps, likely_step(some, codec.kbps, codec.shape.follow)))
 
 
 def file_kbps(size: int, wave: Wave, rate: int) -> float:

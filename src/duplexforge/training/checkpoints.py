@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 import torch
@@ -17,6 +17,18 @@ from duplexforge.errors import InputError
 _NAME = re.compile(r"step-(\d{9})\.pt")
 _SUM = "sum"
 _log = log.get("train")
+
+
+class Far(Protocol):
+    """Checkpoints somewhere else than on this disk."""
+
+    def steps(self) -> list[int]:
+        """The steps of all that are there."""
+        ...
+
+    def fetch(self, step: int, path: Path) -> None:
+        """Bring one to ``path``; InputError when it is not whole."""
+        ...
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -64,11 +76,19 @@ def load(path: Path, device: str) -> dict[str, Any]:
     return state
 
 
-def newest(folder: Path, device: str) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, or None; a damaged one is named in the log and passed over."""
-    for step in reversed(found(folder)):
+def newest(folder: Path, device: str, far: Far | None = None) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, or None; a damaged one is named in the log and passed over.
+
+    One that lies ``far`` is fetched when there is none of its step or later here. A store that does not answer ends the
+    search with its error: an older checkpoint would throw work away.
+    """
+    here = [(step, True) for step in found(folder)]
+    for step, is_here in sorted([*here, *((step, False) for step in (far.steps() if far else ()))], reverse=True):
         path = path_of(folder, step)
         try:
+            if far and not is_here:
+                folder.mkdir(parents=True, exist_ok=True)
+                far.fetch(step, path)
             return path, load(path, device)
         except InputError as error:
             _log.warning("a checkpoint is damaged, the one before it is taken", reason=str(error))

@@ -25,6 +25,7 @@ from duplexforge import log
 from duplexforge.errors import InputError
 from duplexforge.models import weights_file
 from duplexforge.models.discriminators import Discriminators
+from duplexforge.models.envelope import PACKET
 from duplexforge.models.token_model import Coded, TokenModel, TokenShape
 from duplexforge.training import losses
 from duplexforge.training.recipe import Recipe, Table, section
@@ -43,14 +44,17 @@ class Shape(Table):
 
     hop: int = Field(default=80, ge=8)
     entries: int = Field(default=1024, ge=2, le=1024)
-    groups: tuple[int, ...] = (1, 2, 5)
+    groups: tuple[int, ...] = (1, 2, 4)
     hidden: int = Field(default=192, ge=1)
+    bands: int = Field(default=16, ge=1)
     tilt: float = Field(default=0.3, ge=0, le=1)
     quiet: float = Field(default=0.3, ge=0, le=1)
     learn: tuple[Literal["books", "looks", "filter"], ...] = ("books", "looks", "filter")
     """What the steps move; the rest stays as k-means and likelihood have left it."""
     start_seconds: float = Field(default=300.0, gt=0)
     """Speech that k-means sees."""
+    start_tilt: float | None = Field(default=None, ge=0, le=1)
+    """The tilt that k-means goes by, where it is not that of the search."""
     start_rounds: int = Field(default=5, ge=1)
     start_steps: int = Field(default=500, ge=1)
     """Steps of each network's own start."""
@@ -87,6 +91,8 @@ class CodecTrainer:
         self._speech = Speech(recipe.data.folder)
         self._rows = self._speech.of("train")
         self._samples = round(recipe.data.seconds * RATE / self._shape.hop) * self._shape.hop
+        if PACKET % self._shape.hop:
+            raise InputError(f"a packet of {PACKET} samples is no whole number of frames of {self._shape.hop}")
         share = recipe.loop.batch_size // place.size
         if share * place.size != recipe.loop.batch_size or share % recipe.loop.accumulate:
             raise InputError(
@@ -98,7 +104,7 @@ class CodecTrainer:
 
     def build(self) -> Sequence[Part]:
         """The codec, and the judges where the recipe wants them."""
-        fields = {name: getattr(self._shape, name) for name in ("hop", "entries", "groups", "hidden", "tilt", "quiet")}
+        fields = {name: getattr(self._shape, name) for name in TokenShape.__dataclass_fields__}
         self._model = TokenModel(TokenShape(**fields)).to(self._place.device)
         self._hold()
         parts = [Part(CODEC, self._model)]
@@ -116,7 +122,8 @@ class CodecTrainer:
         random = torch.Generator(device=self._place.device).manual_seed(self._recipe.seed + 1)
         frames = self._model.frames(waves)
         self._model.requires_grad_(True)
-        self._model.start(frames, random, rounds=self._shape.start_rounds, steps=self._shape.start_steps)
+        shape = self._shape
+        self._model.start(frames, random, rounds=shape.start_rounds, steps=shape.start_steps, tilt=shape.start_tilt)
         self._hold()
         _log.info("started from k-means", seconds=round(count * self._recipe.data.seconds))
 

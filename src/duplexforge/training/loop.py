@@ -20,6 +20,7 @@ from duplexforge import log
 from duplexforge.errors import ConfigError, InputError
 from duplexforge.training import checkpoints, distributed
 from duplexforge.training.recipe import Recipe
+from duplexforge.training.remote import Remote
 from duplexforge.training.trackers import Trackers
 from duplexforge.training.trainers import Part, Place, Trainer
 
@@ -29,6 +30,7 @@ _log = log.get("train")
 # What a resumed run may do otherwise than the one that wrote the checkpoint.
 _FREE = {
     "output",
+    "data.folder",  # where the data lie is this machine's affair
     "loop.epochs",
     "loop.save_every",
     "loop.keep",
@@ -59,13 +61,23 @@ class _Progress:
 
 
 class Run:
-    """One run of ``recipe``. ``stop`` is asked after each step whether to save and end."""
+    """One run of ``recipe``. ``stop`` is asked after each step whether to save and end.
+
+    ``remote`` is where the first process sends what it saves, and looks for what no disk has any more.
+    """
 
     def __init__(
-        self, recipe: Recipe, trainer: Trainer, place: Place, trackers: Trackers | None, *, stop: Callable[[], bool]
+        self,
+        recipe: Recipe,
+        trainer: Trainer,
+        place: Place,
+        trackers: Trackers | None,
+        *,
+        stop: Callable[[], bool],
+        remote: Remote | None = None,
     ) -> None:
         self._recipe, self._trainer, self._place = recipe, trainer, place
-        self._trackers, self._stop = trackers, stop
+        self._trackers, self._stop, self._remote = trackers, stop, remote
         self._folder = recipe.output / "checkpoints"
         self._progress = _Progress()
         self._parts: dict[str, Part] = {}
@@ -108,21 +120,34 @@ class Run:
             distributed.take_first(part.module, self._place.size)
 
     def _saved(self, resume: str | None) -> dict[str, Any] | None:
+        """The state to go on from. The first process chooses, and gives it to the others: only its disk need have one."""
+        device = self._place.device if self._place.size == 1 else "cpu"
+        state = self._chosen(resume, device) if self._place.rank == 0 else None
+        found: dict[str, Any] | None = distributed.first_says(state, self._place.size)
+        return found
+
+    def _chosen(self, resume: str | None, device: str) -> dict[str, Any] | None:
         if resume is None:
-            if checkpoints.found(self._folder):
-                raise ConfigError(
-                    f"{self._folder} holds checkpoints of an earlier run: --resume auto goes on with it, "
-                    "--resume none starts over and removes them"
-                )
+            for name, steps in self._known().items():
+                if steps:
+                    raise ConfigError(
+                        f"{name} holds checkpoints of an earlier run: --resume auto goes on with it, "
+                        "--resume none starts over and removes them"
+                    )
             return None
         if resume == "none":
-            if self._place.rank == 0:
-                checkpoints.fresh(self._folder)
+            checkpoints.fresh(self._folder)
+            if self._remote:
+                self._remote.fresh()
             return None
         if resume != "auto":
-            return checkpoints.load(Path(resume), self._place.device)
-        found = checkpoints.newest(self._folder, self._place.device)
+            return checkpoints.load(Path(resume), device)
+        found = checkpoints.newest(self._folder, device, self._remote)
         return found[1] if found else None
+
+    def _known(self) -> dict[str, list[int]]:
+        far = {self._remote.name: self._remote.steps()} if self._remote else {}
+        return {str(self._folder): checkpoints.found(self._folder), **far}
 
     def _restore(self, state: dict[str, Any]) -> None:
         _same_recipe(state.get("recipe", {}), self._recipe)
@@ -198,10 +223,9 @@ class Run:
         """Score what was held out; True when there was no progress for as long as the recipe's patience."""
         for part in self._parts.values():
             part.module.eval()
+        mine = self._place.rank == 0 or any(part.together for part in self._parts.values())
         with torch.no_grad():
-            figures = distributed.first_says(
-                dict(self._trainer.evaluate()) if self._place.rank == 0 else {}, self._place.size
-            )
+            figures = distributed.first_says(dict(self._trainer.evaluate()) if mine else {}, self._place.size)
         for part in self._parts.values():
             part.module.train()
         progress, loop = self._progress, self._recipe.loop
@@ -224,12 +248,21 @@ class Run:
             "progress": vars(self._progress),
             "recipe": self._recipe.model_dump(mode="json"),
         }
-        checkpoints.save(self._folder, self._progress.step, state, keep=self._recipe.loop.keep)
+        if self._remote:
+            self._remote.settle()  # what is on its way may be what is removed now
+        keep, step = self._recipe.loop.keep, self._progress.step
+        path = checkpoints.save(self._folder, step, state, keep=keep)
+        if self._remote:
+            self._remote.take(step, path, keep=keep)
 
     def _export(self) -> tuple[Path, ...]:
         if self._place.rank:
             return ()
-        return tuple(self._trainer.export(self._recipe.output))
+        exported = tuple(self._trainer.export(self._recipe.output))
+        if self._remote:
+            facts = {"figures": self._progress.figures, "recipe": self._recipe.model_dump(mode="json")}
+            self._remote.export(self._progress.step, self._recipe.output, exported, facts)
+        return exported
 
 
 def _rate(recipe: Recipe, step: int, total: int) -> float:

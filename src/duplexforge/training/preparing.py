@@ -107,10 +107,12 @@ def prepare(
     validation: Sequence[str] = (),
     seed: int = 0,
     left_out: Callable[[], Sequence[Mapping[str, int]]] = tuple,
+    finish: Callable[[Sequence[SpeechRow]], list[SpeechRow]] = list,
 ) -> Prepared:
     """Write the folder ``out`` from ``clips``; speakers of ``test`` and ``validation`` go there, whatever the shares.
 
-    ``left_out`` is asked at the end for what the sources did not give, counted by reason.
+    ``left_out`` is asked at the end for what the sources did not give, counted by reason; ``finish`` has the last word on the
+    manifest's rows.
     """
     if (out / MANIFEST).exists():
         raise UsageError(f"{out} holds a training folder already: choose another --out, or remove it")
@@ -131,7 +133,7 @@ def prepare(
     for row in rows:
         lengths[row.speaker] += row.samples
     chosen = splits(lengths, test=test, validation=validation, seed=seed)
-    rows = [row.model_copy(update={"split": chosen[row.speaker]}) for row in rows]
+    rows = finish([row.model_copy(update={"split": chosen[row.speaker]}) for row in rows])
     done.left_out = dict(sum((Counter(counts) for counts in left_out()), Counter[str]()))
     _summarise(done, rows, lengths)
     (out / SUMMARY).write_text(json.dumps(done.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

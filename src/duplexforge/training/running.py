@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from duplexforge.errors import ModelError
+from duplexforge.errors import ModelError, RetryLater
 from duplexforge.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from duplexforge.training.remote import Remote
 
 __all__ = ["Outcome", "run"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the run ended, as it is told to the one who started it."""
+    """How the run ended, as it is told to the one who started it.
+
+    ``exit_code`` is 0, but 75 for a run that was stopped among several processes: whoever starts those takes 0 for done.
+    """
 
     reason: str
     step: int
@@ -25,6 +31,7 @@ class Outcome:
     output: str
     figures: dict[str, float] = field(default_factory=dict)
     exported: list[str] = field(default_factory=list)
+    exit_code: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -37,12 +44,19 @@ class Outcome:
         return f"{said[self.reason]} after {self.step} steps: {scores}; {', '.join(self.exported) or self.output}"
 
 
-def run(recipe: Recipe, *, resume: str | None, wandb_project: str | None, wandb_key: str | None) -> Outcome:
-    """Run ``recipe``. A ModelError when torch is not installed."""
-    try:
-        import torch  # noqa: F401 - only whether it is there
-    except ImportError as error:
-        raise ModelError("training wants torch: pip install torch, then duplexforge[train]") from error
+def run(
+    recipe: Recipe,
+    *,
+    resume: str | None,
+    wandb_project: str | None,
+    wandb_key: str | None,
+    open_remote: Callable[[], Remote] | None = None,
+) -> Outcome:
+    """Run ``recipe``; what it saves goes to the store too where ``open_remote`` opens one.
+
+    A ModelError when torch is not installed, a StoreError when the last checkpoint is on this disk alone.
+    """
+    want_torch()
     from duplexforge.training import distributed
     from duplexforge.training.loop import Run
     from duplexforge.training.trackers import open_trackers
@@ -54,13 +68,27 @@ def run(recipe: Recipe, *, resume: str | None, wandb_project: str | None, wandb_
         if place.rank == 0:
             facts = recipe.model_dump(mode="json")
             trackers = open_trackers(recipe.output, wandb_project=wandb_project, wandb_key=wandb_key, facts=facts)
+        remote = open_remote() if open_remote and place.rank == 0 else None
         try:
-            ended = Run(recipe, trainer, place, trackers, stop=stopping.is_set).go(resume)
+            ended = Run(recipe, trainer, place, trackers, stop=stopping.is_set, remote=remote).go(resume)
         finally:
             if trackers:
                 trackers.close()
+        if remote:
+            remote.close()
+        # The first to leave is taken for a failure, and the others are ended: the first process may still be sending.
+        distributed.wait_for_all(place.size)
+    code = RetryLater.exit_code if ended.reason == "stopped" and distributed.launched() else 0
     exported = [str(path) for path in ended.exported]
-    return Outcome(ended.reason, ended.step, place.rank, str(recipe.output), dict(ended.figures), exported)
+    return Outcome(ended.reason, ended.step, place.rank, str(recipe.output), dict(ended.figures), exported, code)
+
+
+def want_torch() -> None:
+    """ModelError when torch is not installed."""
+    try:
+        import torch  # noqa: F401 - only whether it is there
+    except ImportError as error:
+        raise ModelError("training wants torch: pip install torch, then duplexforge[train]") from error
 
 
 @contextmanager

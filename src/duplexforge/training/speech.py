@@ -40,6 +40,10 @@ class SpeechRow(BaseModel):
     language: str = "unknown"
     synthetic: bool = False
     """Whether a machine spoke it."""
+    label: int | None = None
+    """The speaker's number, in a folder of ``duplexforge data speakers``."""
+    weight: float = Field(default=1.0, gt=0)
+    """How much likelier a second of it is to be drawn than one of weight 1."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ class Speech:
         return rows
 
     def crops(self, rows: Sequence[SpeechRow], count: int, samples: int, random: np.random.Generator) -> list[Crop]:
-        """``count`` crops drawn at random, each second of speech as likely as any other."""
-        lengths = np.array([row.samples for row in rows], dtype=np.float64)
-        chosen = random.choice(len(rows), size=count, p=lengths / lengths.sum())
+        """``count`` crops drawn at random, each second of speech as likely as any other of its weight."""
+        shares = np.array([row.samples * row.weight for row in rows], dtype=np.float64)
+        chosen = random.choice(len(rows), size=count, p=shares / shares.sum())
         return [
             Crop(rows[index], int(random.integers(0, max(rows[index].samples - samples, 0) + 1)), samples)
             for index in chosen

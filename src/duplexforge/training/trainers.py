@@ -14,15 +14,24 @@ from typing import Any, Protocol
 from duplexforge.errors import ConfigError
 from duplexforge.training.recipe import Recipe
 
-TRAINERS = {"codec": "duplexforge.training.codec:CodecTrainer"}
+TRAINERS = {
+    "codec": "duplexforge.training.codec:CodecTrainer",
+    "base": "duplexforge.training.base:BaseTrainer",
+    "lora": "duplexforge.training.lora:LoraTrainer",
+    "s2s": "duplexforge.training.s2s:S2STrainer",
+}
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one optimiser moves: the module that is saved, and the phase of a step that is its turn."""
+    """What one optimiser moves: the module that is saved, and the phase of a step that is its turn.
+
+    ``together``: it is evaluated by all processes, and not by the first alone; their trainer puts the figures together.
+    """
 
     name: str
     module: Any
+    together: bool = False
 
 
 @dataclass(frozen=True)

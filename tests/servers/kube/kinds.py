@@ -33,6 +33,7 @@ EVENTS = Kind("", "v1", "events", "Event")
 NEW_EVENTS = Kind("events.k8s.io", "v1", "events", "Event")
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment")
 REPLICA_SETS = Kind("apps", "v1", "replicasets", "ReplicaSet")
+JOBS = Kind("batch", "v1", "jobs", "Job")
 LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 AUTOSCALERS = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 PRIORITIES = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
@@ -41,7 +42,7 @@ POD_GROUPS = Kind("scheduling.x-k8s.io", "v1alpha1", "podgroups", "PodGroup")
 
 KINDS = (
     PODS, NODES, NAMESPACES, CLAIMS, CONFIG_MAPS, EVENTS, NEW_EVENTS, DEPLOYMENTS, REPLICA_SETS, LEASES, AUTOSCALERS,
-    PRIORITIES, SCALED_OBJECTS, POD_GROUPS,
+    PRIORITIES, SCALED_OBJECTS, POD_GROUPS, JOBS,
 )  # fmt: skip
 BY_PLACE = {(kind.group, kind.plural): kind for kind in KINDS}
 BY_NAME = {(kind.api_version, kind.name): kind for kind in KINDS}

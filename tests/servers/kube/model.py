@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tests.servers.kube.deployments import Controllers
+from tests.servers.kube.jobs import Jobs
 from tests.servers.kube.kinds import NAMESPACES, PODS, Object, kind_of
 from tests.servers.kube.kubelet import Kubelet
 from tests.servers.kube.scheduler import Scheduler
@@ -41,7 +42,8 @@ class Cluster:
         self.kubelet = Kubelet(self.store, self.clock)
         self._parts: list[Ticking] = []
         if not bare:
-            self._parts = [Controllers(self.store, self.clock), Scheduler(self.store, self.clock), self.kubelet]
+            owners = [Controllers(self.store, self.clock), Jobs(self.store, self.clock)]
+            self._parts = [*owners, Scheduler(self.store, self.clock), self.kubelet]
         self.timeline = Timeline()
         self._settled = 0
         self._plans: list[tuple[float, int, Callable[[], None]]] = []

@@ -62,6 +62,32 @@ def deployment(
     }  # fmt: skip
 
 
+def job(
+    name: str = "train",
+    *,
+    size: int = 2,
+    gpus: int = 8,
+    namespace: str = NAMESPACE,
+    sim: Mapping[str, float | str] | None = None,
+    suspend: bool = False,
+    **labels: str,
+) -> Object:
+    """A training Job of ours that may be suspended; ``labels`` are more of the Job's own."""
+    annotations = {f"sim/{key}": str(value) for key, value in (sim or {}).items()}
+    pod = {"containers": [container(gpus, "2", "8Gi")], "terminationGracePeriodSeconds": 60, "restartPolicy": "Never"}
+    return {
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {
+            "name": name, "namespace": namespace, "labels": {"app": name, "duplexforge.io/lent": "true", **labels},
+        },
+        "spec": {
+            "completionMode": "Indexed", "completions": size, "parallelism": size, "suspend": suspend,
+            "template": {"metadata": {"labels": {"app": name, **OURS}, "annotations": annotations}, "spec": pod},
+        },
+        "status": {},
+    }  # fmt: skip
+
+
 def guest(
     name: str,
     *,

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from duplexforge.autokicker import parse
-from duplexforge.autokicker.decide import Action, decide, quiet_time
+from duplexforge.autokicker.decide import Action, quiet_time
+from duplexforge.autokicker.lending import Loan, lend
 from duplexforge.autokicker.memory import Memory, derive, next_look
 from duplexforge.autokicker.observe import observe, ours
 from duplexforge.autokicker.world import Observation
 from duplexforge.config import AutokickSettings
-from tests.servers.kube import objects
-from tests.servers.kube.kinds import DEPLOYMENTS, NODES, POD_GROUPS, PODS, Object
+from tests.servers.kube import objects, rules
+from tests.servers.kube.kinds import DEPLOYMENTS, JOBS, NODES, POD_GROUPS, PODS, Object
 from tests.servers.kube.model import Cluster
 from tests.servers.kube.store import Refused
 
@@ -34,6 +35,7 @@ class Driver:
         self.cluster, self.config, self.see_nodes = cluster, config, see_nodes
         self.memory: Memory | None = None
         self.actions: list[tuple[float, Action]] = []
+        self.loans: list[tuple[float, Loan]] = []
         self.open_tasks: Callable[[], int | None] = lambda: None
         self.wait: float | None = None
 
@@ -47,6 +49,7 @@ class Driver:
             ours(store.get(DEPLOYMENTS, KEY)), pods, nodes, self.config,
             now=self.cluster.clock(), complete=self.see_nodes, open_tasks=self.open_tasks(),
             gangs=[parse.gang(one) for one in store.listed(POD_GROUPS)],
+            lent=[job for one in store.listed(JOBS) if (job := parse.lent(one))],
         )  # fmt: skip
 
     def turn(self) -> Action:
@@ -54,12 +57,32 @@ class Driver:
         seen = self.see()
         if self.memory is None:
             self.memory = derive(seen, self.config.resource)
-        action, self.memory = decide(seen, self.memory, self.config)
+        loan, self.memory = lend(seen, self.memory, self.config)
+        action = loan.action
         self.wait = next_look(self.memory, seen.now, self.config.escalation_seconds, quiet_time(self.config))
         if action.word not in ("hold", "passive"):
             self.actions.append((self.cluster.now, action))
             self._write(action, seen)
+        if loan.suspend or loan.resume:
+            self.loans.append((self.cluster.now, loan))
+            self._lend(loan)
         return action
+
+    def _lend(self, loan: Loan) -> None:
+        def change(suspended: bool) -> Callable[[Object], None]:
+            def put(one: Object) -> None:
+                one["spec"]["suspend"] = suspended
+                notes = one["metadata"].setdefault("annotations", {})
+                notes.pop(parse.PUT_OFF, None)
+                if suspended:
+                    notes[parse.PUT_OFF] = rules.stamp(self.cluster.clock())
+
+            return put
+
+        for jobs, suspended in ((loan.suspend, True), (loan.resume, False)):
+            for job in jobs:
+                self._change(JOBS, (objects.NAMESPACE, job.name), change(suspended))
+        self.cluster.settle()
 
     def _write(self, action: Action, seen: Observation) -> None:
         chosen = {pod.uid for pod in action.victims}

@@ -133,6 +133,27 @@ def test_processed_episodes(run: Run, tmp_path: Path, place: Path) -> None:
     assert "at least 100 are wanted" in done.err
 
 
+def test_the_store_of_the_settings_is_built_from_and_sent_to(
+    run: Run, tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = episodes.store_in(tmp_path)
+    _episode(store, "ep")
+    monkeypatch.setenv("STORE_URL", f"file://{tmp_path}")
+    done = run("--model", "tiny", "--out", "mine", "--send", "calls", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)
+    assert f"file://{tmp_path}/duplex/calls/" in done.err
+    here, there = easy_load(place / "mine"), easy_load(f"file://{tmp_path}/duplex/calls")
+    assert len(here) == len(there) > 0
+    assert all(
+        np.array_equal(one["input_audios"], other["input_audios"]) for one, other in zip(here, there, strict=True)
+    )
+    # Again it is the same, and nothing is sent; with other rules it is another one, which wants another name.
+    assert "calls/ was there" in run(place / "mine", "calls", command="send").err
+    done = run("--model", "tiny", "--window", "10", "--out", "other", "--send", "calls")
+    assert (done.code, "another data set calls" in done.err) == (2, True)
+
+
 def test_who_has_opted_out_is_never_in_a_set(run: Run, tmp_path: Path, place: Path) -> None:
     store, _ = episodes.store_in(tmp_path)
     for name in ("yt-AAAAAAAAAAA", "yt-BBBBBBBBBBB", "ep"):

@@ -105,13 +105,14 @@ def test_whole_stretches_are_causal() -> None:
 
     made, waves = model()
     frames = made.frames(waves)
+    # The first frame of a packet: the gains of a packet know all of it.
     other = frames.clone()
-    other[:, 30:] = torch.randn(other[:, 30:].shape, generator=torch.Generator().manual_seed(2))
+    other[:, 32:] = torch.randn(other[:, 32:].shape, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         first, second = made(frames), made(other)
-    assert torch.equal(first.indices[:, :30], second.indices[:, :30])
-    assert torch.allclose(first.filtered[:, :30], second.filtered[:, :30], atol=1e-6)
-    assert not torch.equal(first.indices[:, 30:], second.indices[:, 30:])
+    assert torch.equal(first.indices[:, :32], second.indices[:, :32])
+    assert torch.allclose(first.filtered[:, :32], second.filtered[:, :32], atol=1e-6)
+    assert not torch.equal(first.indices[:, 32:], second.indices[:, 32:])
 
 
 def test_every_part_learns() -> None:
@@ -120,17 +121,19 @@ def test_every_part_learns() -> None:
     coded = made(frames)
     ((coded.filtered - frames).square().mean() + coded.scale_loss).backward()
     silent = [name for name, one in made.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0]
-    # A filter that starts from nothing passes nothing back to its inner layers until its last one has moved.
-    assert all(name.startswith("filter.inner") for name in silent)
+    # A filter that starts from nothing passes nothing back to its inner layers until its last one has moved; the books of
+    # loudness are k-means' alone.
+    assert all(name.startswith(("filter.inner", "gains.")) for name in silent)
 
 
 def test_without_torch_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The arithmetic of token_weights mirrors the network's, sizes, filter and all."""
     import torch
 
-    from duplexforge.models import rvq
+    from duplexforge.models import token_search
     from duplexforge.models.codec import decode, encode
     from duplexforge.models.rvq import TokenCodec
+    from duplexforge.models.token_model import seen, windows
     from duplexforge.models.token_weights import read
     from duplexforge.training.codec import write_weights
 
@@ -141,21 +144,22 @@ def test_without_torch_it_is_the_same(tmp_path: Path, monkeypatch: pytest.Monkey
     write_weights(made, tmp_path / "w.safetensors", {})
     codec = TokenCodec(read(tmp_path / "w.safetensors"))
     # The network searches book by book; so must the stream, for once.
-    monkeypatch.setattr(rvq, "BREADTH", 1)
+    monkeypatch.setattr(token_search, "BREADTH", 1)
     # What is stored is rounded to 8 bits, so the network is compared after the same rounding.
     with torch.no_grad():
         for books, group in zip(made.books, codec.model.groups, strict=True):
             books.vectors.copy_(torch.from_numpy(np.stack([book.vectors for book in group])))
+        made.gains.vectors.copy_(torch.from_numpy(np.stack([book.vectors for book in codec.model.gains])))
     wave = waves[1].numpy()
     heard = decode(codec, encode(codec, wave))
     with torch.no_grad():
         frames = made.frames(torch.from_numpy(np.pad(wave, (0, -len(wave) % 80)))[None])
-        past = torch.zeros(1, 8, 80)
-        expected = []
+        plain = torch.zeros(1, 8, 80)
         for at in range(frames.shape[1]):
-            whole = torch.cat([past, frames[:, at : at + 1]], dim=1)
-            coded = made._pass(whole, whole, None)
-            expected.append(coded.filtered[:, -1:])
-            past = torch.cat([past[:, 1:], coded.plain[:, -1:]], dim=1)
-        target = made.waves(torch.cat(expected, dim=1))[0, : len(wave)].numpy()
+            whole = torch.cat([plain[:, -8:], frames[:, at : at + 1]], dim=1)
+            plain = torch.cat([plain, made._pass(whole, whole, None).plain[:, -1:]], dim=1)
+        plain = plain[:, 8:]
+        raised = plain * made._raised(frames, plain)
+        filtered = raised * torch.exp(torch.tanh(made.filter(seen(windows(plain), raised))))
+        target = made.waves(filtered)[0, : len(wave)].numpy()
     assert np.abs(heard - target).max() < 1e-4

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from duplexforge.models.mdct import HOP
 from duplexforge.models.model import load
 from duplexforge.models.range_coder import RangeDecoder, RangeEncoder
-from duplexforge.models.side import BANDS, EDGES, LOUDNESSES, NOTHING, Side, fill_levels, loudness_of
+from duplexforge.models.side import BANDS, EDGES, LOUDNESSES, NOTHING, Side, loudness_of
 from duplexforge.models.voice import BALANCED, Past
 
 
@@ -36,15 +36,15 @@ def test_levels_are_read_back_and_bands_without_zeros_are_left_out(seed: int, sh
     rng = np.random.default_rng(seed)
     frames = []
     for _ in range(3):
-        values = rng.integers(1, 5, (2, HOP)) * (rng.random((2, HOP)) > share)
-        values[:, EDGES[3] : EDGES[4]] = 1
+        values = rng.integers(1, 5, HOP) * (rng.random(HOP) > share)
+        values[EDGES[3] : EDGES[4]] = 1
         frames.append((values, rng.integers(1, NOTHING + 1, BANDS).tolist()))
     encoder, side = RangeEncoder(), Side(load())
     for values, levels in frames:
         side.write_fill(encoder, levels, values)
     decoder, other = RangeDecoder(encoder.finish()), Side(load())
     for values, levels in frames:
-        full = [bool(values[:, low:high].all()) for low, high in itertools.pairwise(EDGES)]
+        full = [bool(values[low:high].all()) for low, high in itertools.pairwise(EDGES)]
         expected = [NOTHING if whole else level for whole, level in zip(full, levels, strict=True)]
         assert other.read_fill(decoder, values) == expected
         assert full[3]
@@ -55,11 +55,11 @@ def test_levels_are_read_back_and_bands_without_zeros_are_left_out(seed: int, sh
 def test_any_bytes_are_some_levels(data: bytes) -> None:
     decoder, side = RangeDecoder(data), Side(load())
     assert -8 <= side.read_loudness(decoder) < LOUDNESSES - 8
-    assert all(1 <= level <= NOTHING for level in side.read_fill(decoder, np.zeros((2, HOP), np.int64)))
+    assert all(1 <= level <= NOTHING for level in side.read_fill(decoder, np.zeros(HOP, np.int64)))
 
 
 def test_what_was_said_before_is_cheaper_to_say_again() -> None:
-    values, levels = np.zeros((2, HOP), np.int64), [3, 3, 4, 4, 4, 5, 5, 6, 6, 7]
+    values, levels = np.zeros(HOP, np.int64), [3, 3, 4, 4, 4, 5, 5, 6, 6, 7]
     side, sizes = Side(load()), []
     for _ in range(3):
         encoder = RangeEncoder()
@@ -79,12 +79,12 @@ def test_loudness_follows_the_frame() -> None:
 
 
 def test_levels_measure_what_became_zero_and_the_noise_has_that_size() -> None:
-    ratios = np.random.default_rng(2).choice([-0.25, 0.25], (2, HOP))
-    values = np.zeros((2, HOP), np.int64)
-    values[:, 3], ratios[:, 3] = 9, 9.0
-    levels = fill_levels(ratios, values)
+    ratios = np.random.default_rng(2).choice([-0.25, 0.25], HOP)
+    values = np.zeros(HOP, np.int64)
+    values[3], ratios[3] = 9, 9.0
+    levels = Side(load()).levels(ratios, values)
     assert set(levels) <= {2}
-    assert fill_levels(0 * ratios, values * 0) == [NOTHING] * BANDS
+    assert Side(load()).levels(0 * ratios, values * 0) == [NOTHING] * BANDS
     past, step = Past(load(), BALANCED), np.full(HOP, 10_000)
     spectrum = np.zeros(HOP)
     spectrum[3] = 90_000
@@ -94,3 +94,12 @@ def test_levels_measure_what_became_zero_and_the_noise_has_that_size() -> None:
     assert np.allclose(np.abs(others), BALANCED.fill * 10_000 / 4, rtol=0.01)
     assert 40 < (others > 0).sum() < 120
     assert np.array_equal(past.fill(spectrum, step, [NOTHING] * BANDS), spectrum)
+
+
+def test_a_level_that_hardly_moved_is_said_again() -> None:
+    values, side, said = np.zeros(HOP, np.int64), Side(load()), []
+    for power in (3.0, 3.6, 3.7, 3.4):
+        levels = side.levels(np.full(HOP, 2.0**-power), values)
+        side.write_fill(RangeEncoder(), levels, values)
+        said.append(set(levels))
+    assert said == [{3}, {3}, {4}, {4}]

@@ -11,7 +11,8 @@ from duplexforge.models import token_weights, weights_file
 from duplexforge.models.periods import LEVELS
 from duplexforge.models.token_weights import TokenWeights
 
-HOP, ENTRIES, GROUPS, HIDDEN = 80, 1024, (1, 2, 5), 8
+HOP, ENTRIES, GROUPS, HIDDEN = 80, 1024, (1, 2, 4), 8
+BANDS = 16
 
 
 def weights(folder: Path, seed: int = 0) -> TokenWeights:
@@ -22,6 +23,8 @@ def weights(folder: Path, seed: int = 0) -> TokenWeights:
         arrays[f"books.{number}.vectors"] = random.integers(-127, 128, (count, ENTRIES, HOP)).astype(np.int8)
         scale = (0.02 if number == 0 else 0.01) * np.exp(random.standard_normal((count, ENTRIES)))
         arrays[f"books.{number}.scales"] = scale.astype(np.float32) / 10
+    arrays["gains.vectors"] = random.integers(-127, 128, (4, ENTRIES, 4 * BANDS)).astype(np.int8)
+    arrays["gains.scales"] = np.full((4, ENTRIES), 0.2 / 127, np.float32)
     for name in [*(f"looks.{number}" for number in range(len(GROUPS))), "filter"]:
         for layer, shape in (
             ("inner.0", (HIDDEN, 5 * HOP)),
@@ -33,6 +36,14 @@ def weights(folder: Path, seed: int = 0) -> TokenWeights:
         arrays[f"{name}.straight.weight"] = np.zeros((HOP, 5 * HOP), np.float32)
     arrays["trust"] = np.linspace(0, 0.9, LEVELS, dtype=np.float32)[:, None].repeat(HOP, axis=1)
     path = folder / "token.safetensors"
-    shape = {"hop": HOP, "entries": ENTRIES, "groups": list(GROUPS), "hidden": HIDDEN, "tilt": 0.2, "quiet": 0.3}
+    shape = {
+        "hop": HOP,
+        "entries": ENTRIES,
+        "groups": list(GROUPS),
+        "hidden": HIDDEN,
+        "bands": BANDS,
+        "tilt": 0.2,
+        "quiet": 0.3,
+    }
     weights_file.write(path, arrays, {"shape": json.dumps(shape)})
     return token_weights.read(path)

@@ -64,7 +64,8 @@ def digest(state: dict[str, Any]) -> int:
 def test_stopped_and_resumed_is_as_if_unbroken(speech: Path, tmp_path: Path) -> None:
     tables = {"losses": JUDGES, "model": "dropout = 0.5", "data": "gain_db = [-6.0, 3.0]"}
     _, whole = run(speech, tmp_path / "whole", **tables)
-    for after in (1, 4):
+    # Before the judges join, in the very moment, and with them.
+    for after in (1, 3, 4):
         steps = itertools.count(1)
         output = tmp_path / f"broken-{after}"
         ended, _ = run(speech, output, stop=lambda steps=steps, after=after: next(steps) == after, **tables)

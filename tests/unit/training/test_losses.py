@@ -81,3 +81,19 @@ def test_judges_learn_to_tell() -> None:
     assert hinge_generator(scores) > hinge_generator(judges(true)[0])
     assert feature_matching(features, features) == 0
     assert feature_matching(judges(true)[1], features) > 0
+
+
+def test_judges_do_not_go_by_loudness() -> None:
+    import torch
+
+    from duplexforge.models.discriminators import Discriminators
+
+    torch.manual_seed(0)
+    judges = Discriminators(width=4)
+    waves = torch.from_numpy(np.stack([voice(0.3, 110), np.zeros(4800, np.float32)]))
+    loud, quiet = judges(waves)[0], judges(0.25 * waves)[0]
+    for one, other in zip(loud, quiet, strict=True):
+        assert torch.isfinite(one).all()
+        assert float((one - other).detach().abs().mean()) < 0.1 * float(one.detach().std())
+    # A voice must still move them more than silence does.
+    assert float((loud[0][0] - loud[0][1]).detach().abs().max()) > 1e-4

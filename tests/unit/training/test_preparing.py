@@ -126,3 +126,12 @@ def test_an_attempt_that_was_cut_off_leaves_no_manifest(tmp_path: Path) -> None:
         prepare(cut(), tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
     assert prepare(iter([Clip("a", "x", made.voice(0.5, 100))]), tmp_path / "out").files == 1
+
+
+def test_what_a_machine_spoke_is_labelled(tmp_path: Path) -> None:
+    for name in ("synthetic-te", "someone", "synthetic"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        sf.write(tmp_path / "in" / name / "a.wav", made.voice(3.0, 120), 16000)
+    report = prepare(sources.plain(tmp_path / "in"), tmp_path / "out", test=["synthetic-te"])
+    assert {row.speaker for row in Speech(tmp_path / "out").rows if row.synthetic} == {"synthetic-te"}
+    assert [note for note in report.notes if "synthetic" in note] == ["test: 0.1 minutes are synthetic speech"]

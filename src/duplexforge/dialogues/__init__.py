@@ -1,0 +1,1 @@
+"""A corpus of closed-domain dialogues: questions and fitting answers, spoken by espeak-ng in many voices and moods."""
