@@ -7,13 +7,13 @@ many of the likeliest tokens stay the same. Random weights at the recipes' sizes
 
 from __future__ import annotations
 
+from harness import Comparison, Figure, arguments, compare, report  # isort: skip
+
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from harness import Comparison, Figure, arguments, compare, report
 
 import numpy as np
 import numpy.typing as npt
@@ -103,15 +103,16 @@ def measured(
 ) -> tuple[list[Comparison], list[Figure]]:
     """Every engine against torch, and seconds of a call."""
     slots = turn.text.shape[1]
+    name = f"{name}, {slots} slot{'s' if slots > 1 else ''}"
     peer = TorchSteps(network_of(model), slots)
     engines: dict[str, Callable[[], Steps]] = {"plain": lambda: PlainSteps(model, slots)}
     engines |= {kind: lambda folder=folder: OnnxSteps(folder, slots) for kind, folder in folders.items()}
-    rows, figures = [], _figures(f"{name}, {slots} slots, torch", peer, turn)
+    rows, figures = [], _figures(f"{name}, torch", peer, turn)
     for kind, made in engines.items():
         steps = made()
         rows.append(
             compare(
-                f"{name}, {slots} slots: {kind}",
+                f"{name}: {kind}",
                 lambda steps=steps: answered(steps, turn),
                 lambda: answered(peer, turn),
                 check=lambda ours, theirs, kind=kind: alike(ours, theirs, exact=kind != "onnx int8"),
@@ -119,7 +120,7 @@ def measured(
                 repetitions=repetitions,
             )
         )
-        figures += _figures(f"{name}, {slots} slots, {kind}", steps, turn)
+        figures += _figures(f"{name}, {kind}", steps, turn)
     return rows, figures
 
 

@@ -34,7 +34,7 @@ from duplexforge.dialogues.report import SUMMARY, Report, counted
 from duplexforge.dialogues.speaking import Spoken, speak_part, write_whole
 from duplexforge.errors import UsageError
 
-__all__ = ["LICENCE", "VERSION", "make"]
+__all__ = ["LICENCE", "VERSION", "make", "settings_of"]
 
 VERSION = 1
 """Of the sentences, voices and rules: a corpus of another version is another corpus."""
@@ -53,7 +53,7 @@ def make(
 ) -> Report:
     """Speak the corpus of ``intents`` into the folder ``out``, with ``jobs`` processes; what is there is not made again."""
     asked = planned(intents, choice)
-    settings = _settings(intents, choice)
+    settings = settings_of(intents, choice)
     summary = out / SUMMARY
     _claim(out, settings)
     if summary.exists():
@@ -76,7 +76,8 @@ def make(
     return report
 
 
-def _settings(intents: Sequence[Intent], choice: Choice) -> dict[str, Any]:
+def settings_of(intents: Sequence[Intent], choice: Choice) -> dict[str, Any]:
+    """What makes one corpus another: version, sentences and choice, as ``settings.json`` has them."""
     told: dict[str, Any] = {
         "version": VERSION,
         "rate": sound.RATE,

@@ -1,8 +1,9 @@
 """How loud the bands of a packet are to be: what the last code of every row says.
 
 Books that are searched for the least squared error give too little wherever they know little, and the ear hears the holes.
-So the codes of the wave are followed by others that say, for every band of every frame of a packet, by what factor what
-was decoded is to be raised or lowered. They change the sound and not the past that the next frames are expected from.
+So the codes of the wave are followed by others that say, for every band of a packet, by what factor what was decoded is to be
+raised or lowered. A packet is about as long as the ear listens to at once; gains for each frame by itself would be dearer and
+were heard to be worse. They change the sound and not the past that the next frames are expected from.
 Needs numpy alone.
 """
 
@@ -41,17 +42,17 @@ def members(hop: int, bands: int) -> Floats:
 
 
 def wanted(frames: Floats, coded: Floats, bands: int) -> tuple[Floats, Floats]:
-    """What the gains of ``coded`` (… × hop) would be to be as loud as ``frames``, and how much each counts (… × bands).
+    """The gains that make ``coded`` (frames of a packet × hop) as loud as ``frames``, and how much each counts (bands).
 
     A gain is the natural logarithm of a factor on the amplitude.
     """
     into = members(frames.shape[-1], bands).T
-    energy = (frames * frames) @ into + FLOOR
-    gains = np.float32(0.5) * np.log(energy / ((coded * coded) @ into + FLOOR))
+    energy, had = (np.square(part).mean(axis=0) @ into + FLOOR for part in (frames, coded))
+    gains = np.float32(0.5) * np.log(energy / had)
     return np.asarray(np.clip(gains, -MOST, MOST), np.float32), np.asarray(energy**LOUD, np.float32)
 
 
 def raised(coded: Floats, gains: Floats, bands: int) -> Floats:
-    """``coded`` (… × hop) with each band changed by its one of ``gains`` (… × bands)."""
+    """``coded`` (frames × hop) with each band changed by its one of ``gains`` (bands)."""
     factors: Floats = np.exp(gains) @ members(coded.shape[-1], bands)
     return coded * factors

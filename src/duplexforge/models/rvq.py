@@ -3,7 +3,7 @@
 A frame is 5 ms and has one row; a packet holds four frames, 40 bytes. The first seven codes of a row say what its frame has
 beyond what its past leads to expect (:mod:`duplexforge.models.token_model`). That expectation is never quite believed, so
 that after a loss, or when one joins in the middle, decoder and encoder come together again by themselves. The eighth codes
-of a packet's rows say together how loud the bands of its frames are (:mod:`duplexforge.models.envelope`). Needs numpy alone.
+of a packet's rows say together how loud its bands are (:mod:`duplexforge.models.envelope`). Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class TokenDecoder:
             else:
                 coded[number] = self._decoded(codes[number], pasts[number : number + 1], expected)
             self._past.take(slot, coded[number])
-        filtered = model.filtered(pasts, envelope.raised(coded, self._raise(slot, codes, len(coded)), model.bands))
+        filtered = model.filtered(pasts, envelope.raised(coded, self._raise(slot, codes), model.bands))
         both = filtered @ self._basis
         samples: Wave = both[:, :hop] + np.concatenate([self._tail[slot : slot + 1], both[:-1, hop:]])
         self._tail[slot] = both[-1, hop:]
@@ -241,14 +241,12 @@ class TokenDecoder:
             self.concealed += 1
             return None
 
-    def _raise(self, slot: int, codes: Codes | None, frames: int) -> Floats:
-        """The gains (frames × bands) of a packet; of a lost one, those that the one before ended with."""
-        if codes is None:
-            return np.repeat(self._gains[slot : slot + 1], frames, axis=0)
-        parts = [book.vectors[code] for book, code in zip(self._model.gains, codes[:, -1], strict=True)]
-        gains: Floats = np.sum(parts, axis=0).reshape(frames, -1)
-        self._gains[slot] = gains[-1]
-        return gains
+    def _raise(self, slot: int, codes: Codes | None) -> Floats:
+        """The gains (bands) of a packet; of a lost one, those of the one before."""
+        if codes is not None:
+            parts = [book.vectors[code] for book, code in zip(self._model.gains, codes[:, -1], strict=True)]
+            self._gains[slot] = np.sum(parts, axis=0)
+        return self._gains[slot]
 
     def _decoded(self, codes: Codes, past: Floats, expected: Floats) -> Floats:
         """The frame (hop) that ``codes`` (books and one) mean."""

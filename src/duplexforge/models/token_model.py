@@ -39,7 +39,7 @@ class TokenShape:
     entries: int = 1024
     groups: tuple[int, ...] = (1, 2, 4)
     hidden: int = 192
-    bands: int = 16
+    bands: int = 24
     """Bands whose loudness the last codes say; where they would be narrower than a coefficient, there are fewer."""
     tilt: float = 0.3
     """How far the search follows the ear: the error weighs as (spectrum)^−tilt; 0 is the plain squared error."""
@@ -73,7 +73,7 @@ class TokenModel(nn.Module):  # type: ignore[misc]
         self.looks = nn.ModuleList([Look(shape.hop, shape.hidden) for _ in shape.groups])
         members = torch.from_numpy(envelope.members(shape.hop, shape.bands))
         self.packet = envelope.PACKET // shape.hop
-        self.gains = Books(self.packet, shape.entries, self.packet * len(members))
+        self.gains = Books(self.packet, shape.entries, len(members))
         self.filter = Look(shape.hop, shape.hidden)
         nn.init.zeros_(self.filter.outer.weight)
         nn.init.zeros_(self.filter.outer.bias)
@@ -125,17 +125,16 @@ class TokenModel(nn.Module):  # type: ignore[misc]
         with torch.no_grad():
             wanted, weights = self._wanted(frames, coded)
             _, gains = self.gains.search(_flat(wanted), _flat(weights))
-            whole = gains.reshape(len(frames), -1, len(self.members))[:, : frames.shape[1]]
-            return torch.exp(whole) @ self.members
+            factors = (torch.exp(gains) @ self.members).reshape(len(frames), -1, self.shape.hop)
+            return factors.repeat_interleave(self.packet, dim=1)[:, : frames.shape[1]]
 
     def _wanted(self, frames: Tensor, coded: Tensor) -> tuple[Tensor, Tensor]:
-        """The gains that each packet would have, and their weights (batch × packets × frames·bands); see ``envelope``."""
+        """The gains that each packet would have, and their weights (batch × packets × bands); see ``envelope.wanted``."""
         fill = (0, 0, 0, -frames.shape[1] % self.packet)
-        energy, had = (F.pad(one, fill).square() @ self.members.T + float(envelope.FLOOR) for one in (frames, coded))
+        powers = (F.pad(one, fill).square().unfold(1, self.packet, self.packet).mean(dim=-1) for one in (frames, coded))
+        energy, had = (power @ self.members.T + float(envelope.FLOOR) for power in powers)
         most = float(envelope.MOST)
-        gains, weights = (0.5 * torch.log(energy / had)).clamp(-most, most), energy.pow(float(envelope.LOUD))
-        gains, weights = (one.reshape(len(frames), -1, self.packet * len(self.members)) for one in (gains, weights))
-        return gains, weights
+        return (0.5 * torch.log(energy / had)).clamp(-most, most), energy.pow(float(envelope.LOUD))
 
     def _expected(self, decoded: Tensor) -> Tensor:
         """What each frame will be like (batch × time × hop), from the wave that the ``decoded`` ones before it make."""

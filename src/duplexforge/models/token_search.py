@@ -38,7 +38,7 @@ def search(model: TokenWeights, frame: Floats, weights: Floats, past: Floats, ex
 
 def loudness(model: TokenWeights, frames: Floats, coded: Floats) -> Codes:
     """The codes (one a frame) of the gains that make the ``coded`` frames of a packet as loud as the true ones."""
-    gains, weights = (part.reshape(1, -1) for part in envelope.wanted(frames, coded, model.bands))
+    gains, weights = (part[None] for part in envelope.wanted(frames, coded, model.bands))
     left, codes = gains, np.zeros((1, 0), np.int64)
     error = (weights * gains * gains).sum(axis=1)
     for book in model.gains:

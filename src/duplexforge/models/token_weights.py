@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from duplexforge.errors import ModelError
 from duplexforge.models import weights_file
-from duplexforge.models.envelope import members
+from duplexforge.models.envelope import PACKET, members
 from duplexforge.models.lapped import basis
 from duplexforge.models.periods import continued
 
@@ -96,7 +96,7 @@ class Look:
 class TokenWeights:
     """Everything the codec needs: books by group, a network before each, the filter, the table of trust, how errors weigh.
 
-    ``gains`` are the books of the packet's loudness (:mod:`duplexforge.models.envelope`): frames × bands, one a frame.
+    ``gains`` are the books of the packet's loudness (:mod:`duplexforge.models.envelope`), one for each of its frames.
     """
 
     hop: int
@@ -203,8 +203,10 @@ def read(path: Path) -> TokenWeights:
         groups = tuple(_books(arrays, f"books.{number}") for number in range(len(shape["groups"])))
         looks = tuple(Look.of(arrays, f"looks.{number}", hop) for number in range(len(groups)))
         gains, last, trust = _books(arrays, "gains"), Look.of(arrays, "filter", hop), arrays["trust"]
-        if gains[0].vectors.shape[1] != len(gains) * len(members(hop, bands)):
-            raise ValueError(f"books of gains for other than {len(gains)} frames")
+        if len(gains) * hop != PACKET or gains[0].vectors.shape[1] != len(members(hop, bands)):
+            raise ValueError(
+                f"books of gains for other than {PACKET // hop} frames of {len(members(hop, bands))} bands"
+            )
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ModelError(f"{path} holds no weights of the mode token: {type(error).__name__} {error}") from error
     digest = 0

@@ -46,7 +46,7 @@ class Shape(Table):
     entries: int = Field(default=1024, ge=2, le=1024)
     groups: tuple[int, ...] = (1, 2, 4)
     hidden: int = Field(default=192, ge=1)
-    bands: int = Field(default=16, ge=1)
+    bands: int = Field(default=24, ge=1)
     tilt: float = Field(default=0.3, ge=0, le=1)
     quiet: float = Field(default=0.3, ge=0, le=1)
     learn: tuple[Literal["books", "looks", "filter"], ...] = ("books", "looks", "filter")

@@ -6,6 +6,8 @@ import re
 import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from duplexforge.dialogues import domain
 from duplexforge.dialogues.domain import NOT_UNDERSTOOD, Intent, bare, parse
@@ -129,3 +131,22 @@ def test_what_is_wrong_with_a_file_is_said(old: str, new: str, sentence: str | N
     with pytest.raises(InputError, match=sentence) as found:
         parse(broken, "x.toml")
     assert str(found.value).startswith("x.toml")
+
+
+@given(line=st.integers(0, len(FILE.splitlines()) - 1), text=st.text(max_size=30))
+def test_any_change_of_a_line_gives_intents_or_one_sentence(line: int, text: str) -> None:
+    lines = FILE.splitlines()
+    lines[line] = text
+    said, ids = "", []
+    try:
+        ids = [intent.id for intent in parse("\n".join(lines), "x.toml")]
+    except InputError as error:
+        said = str(error)
+    assert NOT_UNDERSTOOD in ids or said.startswith("x.toml")
+
+
+@given(text=st.text())
+def test_sentences_are_compared_without_case_and_marks(text: str) -> None:
+    plain = bare(text)
+    assert bare(plain) == plain
+    assert bare(f" {text}!") == bare(f"{text},") == plain

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from duplexforge.dialogues.domain import Intent
 from duplexforge.dialogues.pairs import read
 from duplexforge.dialogues.plan import Choice
 from duplexforge.dialogues.report import Report
-from duplexforge.errors import InputError, UsageError
+from duplexforge.errors import InputError, ModelError, UsageError
 
 INTENTS = [
     Intent("tea", "en", ("Is there tea?", "Some tea please."), ("Tea, is there some?",), "The tea is hot."),
@@ -37,6 +40,27 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not empty and holds no dialogues"):
         making.make(INTENTS, tmp_path, CHOICE)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_without_espeak_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ModelError("espeak-ng is not installed")
+
+    monkeypatch.setattr(making, "library", missing)
+    with pytest.raises(ModelError, match="espeak-ng is not installed"):
+        making.make(INTENTS, tmp_path / "corpus", CHOICE)
+    assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["settings.json"]
+
+
+def test_whatever_changes_a_sentence_changes_the_settings(tmp_path: Path) -> None:
+    told = making.settings_of(INTENTS, CHOICE)
+    assert told == json.loads(json.dumps(told)) == making.settings_of(list(INTENTS), CHOICE)
+    for place, intent in enumerate(INTENTS):
+        for change in ({"answer": "Other."}, {"ask": ("Other?",)}, {"held_out": ("Other?",)}, {"id": "other"}):
+            changed = [*INTENTS[:place], replace(intent, **change), *INTENTS[place + 1 :]]
+            assert making.settings_of(changed, CHOICE) != told
+    for choice in (replace(CHOICE, seed=1), replace(CHOICE, variants=3), replace(CHOICE, speakers=(0,))):
+        assert making.settings_of(INTENTS, choice) != told
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +150,34 @@ def test_what_is_there_is_not_spoken_again(
 
 
 @pytest.mark.system
+@pytest.mark.parametrize("after", [3, 11])
+def test_a_run_that_was_killed_is_gone_on_with(made: tuple[Path, Report], tmp_path: Path, after: int) -> None:
+    folder, report = made
+    killed = tmp_path / "killed"
+    child = os.fork()
+    if child == 0:
+        # As kill -9 does: no handler, no clean-up, in the middle of the work.
+        making.make(
+            INTENTS,
+            killed,
+            CHOICE,
+            progress=lambda done, _: os.kill(os.getpid(), signal.SIGKILL) if done == after else None,
+        )
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert not (killed / "dialogues.json").exists()
+    assert any(killed.rglob("*.flac"))
+    assert making.make(INTENTS, killed, CHOICE) == report
+    assert fingerprints(killed) == fingerprints(folder)
+
+
+@pytest.mark.system
 def test_another_choice_wants_another_folder(made: tuple[Path, Report]) -> None:
     folder, _ = made
     before = fingerprints(folder)
     with pytest.raises(UsageError, match="made with other settings: choose another --out"):
         making.make(INTENTS, folder, Choice(variants=3))
-    changed = [*INTENTS[:2], Intent(**{**vars(INTENTS[2]), "answer": "What?"})]
+    changed = [*INTENTS[:2], replace(INTENTS[2], answer="What?")]
     with pytest.raises(UsageError, match="other settings"):
         making.make(changed, folder, CHOICE)
     assert fingerprints(folder) == before

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from duplexforge.dialogues.pairs import Asker, Pair, Word, dumped, read
 from duplexforge.errors import InputError
@@ -47,3 +49,40 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     path.write_text("[{", encoding="utf-8")
     with pytest.raises(InputError, match="Invalid JSON"):
         read(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(told=JSON)
+def test_any_json_is_a_list_of_pairs_or_refused(told: object, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any_pairs.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    if told == []:
+        assert read(path) == []
+        return
+    with pytest.raises(InputError, match=r"any_pairs\.json, "):
+        read(path)
+
+
+@given(field=st.sampled_from(sorted(PAIR.model_dump())), value=JSON)
+def test_one_field_that_is_wrong_is_named(field: str, value: object, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "one_pairs.json"
+    told = json.loads(PAIR.model_dump_json()) | {field: value}
+    path.write_text(json.dumps([told]), encoding="utf-8")
+    said, found = "", []
+    try:
+        found = read(path)
+    except InputError as error:
+        said = str(error)
+    assert len(found) == 1 or f"one_pairs.json, 0.{field}" in said
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(b"\xff\xfe[]")
+    with pytest.raises(InputError, match=r"x\.json, "):
+        read(tmp_path / "x.json")

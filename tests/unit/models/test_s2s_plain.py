@@ -24,14 +24,8 @@ from duplexforge.models.s2s.vocabulary import START
 from tests.unit.models.s2s_made import SMALL, Floats, Mask
 from tests.unit.models.s2s_whole import Whole
 
-SHAPES = [
-    {},
-    {"chunk": 1},
-    {"chunk": 4, "left": 8},
-    {"left": 0, "kernel": 1},
-    {"memory": 4},
-    {"books": 5, "width": 24, "heads": 3},
-]
+SHAPES: list[dict[str, int]] = [{}, {"chunk": 1}, {"chunk": 4, "left": 8}, {"left": 0, "kernel": 1}, {"memory": 4}]
+SHAPES += [{"books": 5, "width": 24, "heads": 3}]
 HOT = Manner(text=Sampling(1.0, 0), audio=Sampling(1.5, 0))
 
 

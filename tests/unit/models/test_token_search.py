@@ -66,9 +66,9 @@ def test_a_broader_search_finds_nearer_sums(weights: TokenWeights, monkeypatch: 
 def test_gains_come_nearer_to_what_is_wanted(weights: TokenWeights) -> None:
     random = np.random.default_rng(3)
     coded = (0.1 * random.standard_normal((4, 80))).astype(np.float32)
-    frames = raised(coded, random.uniform(-0.5, 0.5, (4, 16)).astype(np.float32), 16)
+    frames = raised(coded, random.uniform(-0.5, 0.5, 16).astype(np.float32), 16)
     codes = loudness(weights, frames, coded)
-    gains = np.sum([book.vectors[code] for book, code in zip(weights.gains, codes, strict=True)], axis=0).reshape(4, 16)
+    gains = np.sum([book.vectors[code] for book, code in zip(weights.gains, codes, strict=True)], axis=0)
     want, counts = wanted(frames, coded, 16)
     assert (counts * (want - gains) ** 2).sum() < (counts * want**2).sum()
 
@@ -81,5 +81,5 @@ def test_weights_of_another_shape_say_so(tmp_path: Path) -> None:
     arrays, metadata = weights_file.read(tmp_path / "token.safetensors")
     arrays["gains.vectors"] = arrays["gains.vectors"][..., :-1]
     weights_file.write(tmp_path / "other.safetensors", arrays, metadata)
-    with pytest.raises(ModelError, match="gains for other than 4 frames"):
+    with pytest.raises(ModelError, match="gains for other than 4 frames of 16 bands"):
         token_weights.read(tmp_path / "other.safetensors")

@@ -23,7 +23,7 @@ def weights(folder: Path, seed: int = 0) -> TokenWeights:
         arrays[f"books.{number}.vectors"] = random.integers(-127, 128, (count, ENTRIES, HOP)).astype(np.int8)
         scale = (0.02 if number == 0 else 0.01) * np.exp(random.standard_normal((count, ENTRIES)))
         arrays[f"books.{number}.scales"] = scale.astype(np.float32) / 10
-    arrays["gains.vectors"] = random.integers(-127, 128, (4, ENTRIES, 4 * BANDS)).astype(np.int8)
+    arrays["gains.vectors"] = random.integers(-127, 128, (4, ENTRIES, BANDS)).astype(np.int8)
     arrays["gains.scales"] = np.full((4, ENTRIES), 0.2 / 127, np.float32)
     for name in [*(f"looks.{number}" for number in range(len(GROUPS))), "filter"]:
         for layer, shape in (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duplexforge.errors import ConfigError, InputError
@@ -27,6 +27,7 @@ def windows(count: int, size: int, *, seed: int = 0, rank: int = 0, world: int =
 
 
 @given(count=st.integers(1, 60), size=st.integers(1, 12), seed=st.integers(0, 99))
+@settings(deadline=None)
 def test_each_window_comes_once_an_epoch(count: int, size: int, seed: int) -> None:
     made = windows(count, size, seed=seed)
     steps = [made.of(step) for step in range(2 * count)]

@@ -61,8 +61,8 @@ class PlainDecoder:
         self._offsets = np.arange(shape.books) * (shape.entries + 1)
         names = [f"decoder.blocks.{layer}" for layer in range(shape.decoder_layers)]
         self._blocks = [_Block.of(arrays, name, self._size) for name in names]
-        gains = [arrays[f"{name}.cross.pair.weight"] * arrays[f"{name}.cross.norm.weight"] for name in names]
-        self._pairs = Product(np.concatenate(gains))
+        pairs = [arrays[f"{name}.cross.pair.weight"] * arrays[f"{name}.cross.norm.weight"] for name in names]
+        self._pairs = Product(np.concatenate(pairs))
         heads = [arrays[f"decoder.{name}.weight"] for name in ("say", "sound")]
         told = [arrays[f"decoder.{name}.bias"] for name in ("say", "sound")]
         self._out = Product(np.concatenate(heads) * arrays["decoder.norm.weight"], np.concatenate(told))
@@ -82,17 +82,16 @@ class PlainDecoder:
     def remember(self, heard: Floats, slots: Ints, known: Ints) -> None:
         """Take in the encoder's vectors (n × chunk × width) of ``slots``, which knew ``known`` frames before."""
         chunk, shape = heard.shape[1], self._shape
-        pairs = self._pairs(normed(heard.reshape(-1, shape.width)))
-        # layers × 2 × heads × slots × chunk × size
-        pairs = pairs.reshape(len(slots), chunk, shape.decoder_layers, 2, shape.heads, self._size).transpose(
-            2, 3, 4, 0, 1, 5
-        )
+        whole = (len(slots), chunk, shape.decoder_layers, 2, shape.heads, self._size)
+        pairs = self._pairs(normed(heard.reshape(-1, shape.width))).reshape(whole)
+        # 2 × slots × layers × heads × chunk × size
+        pairs = pairs.transpose(3, 0, 2, 4, 1, 5)
         for row, slot in enumerate(slots):
             # A ring: cross-attention knows no order but what the vectors tell.
             first = known[row] % shape.memory
-            for cache, which in zip(self._memory, (0, 1), strict=True):
+            for cache, found in zip(self._memory, pairs, strict=True):
                 flat = cache[:, slot].reshape(shape.decoder_layers, shape.heads, -1, self._size)
-                flat[:, :, first : first + chunk] = pairs[:, which, :, row]
+                flat[:, :, first : first + chunk] = found[row]
 
     def step(self, text: Ints, audio: Ints, slots: Ints, at: Ints, known: Ints) -> tuple[Floats, Floats]:
         """Logits (n × vocabulary; n × books × entries) of the steps ``at`` of ``slots``, which know ``known`` frames."""
