@@ -14,6 +14,7 @@ import typer
 
 from duplexforge import __version__
 from duplexforge.cli_autokick import autokick
+from duplexforge.cli_benchmark import benchmark_app
 from duplexforge.cli_codec import codec_app
 from duplexforge.cli_convert import convert_app
 from duplexforge.cli_data import data_app
@@ -44,6 +45,7 @@ app.add_typer(train_app, name="train")
 train_app.command("export-onnx")(export_onnx)
 app.add_typer(data_app, name="data")
 app.add_typer(codec_app, name="codec")
+app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(duplex_app, name="duplex")
 app.add_typer(voices_app, name="voices")
 app.command()(autokick)

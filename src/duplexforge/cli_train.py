@@ -17,10 +17,40 @@ if TYPE_CHECKING:
 
 train_app = typer.Typer(help="Train models from recipes.", no_args_is_help=True)
 
+# What the trainers' commands share. An option's name says in NAMES which key of the recipe it changes.
+Recipe = Annotated[Path, typer.Option("--recipe", help="TOML file with the whole run; options below change it.")]
+SpeechDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder made by duplexforge data speech.")]
+OutputDir = Annotated[Path | None, typer.Option("--output-dir", help="Folder of the run.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Crops, pairs or windows a step.")]
+Epochs = Annotated[int | None, typer.Option("--num-epochs", min=1, help="Epochs.")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Highest learning rate.")]
+Checkpointing = Annotated[
+    bool | None, typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Save memory.")
+]
+Precision = Annotated[str | None, typer.Option("--precision", help="fp32 or bf16.")]
+Overfit = Annotated[bool | None, typer.Option("--overfit/--no-overfit", help="One batch, again and again.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Wandb = Annotated[str | None, typer.Option("--wandb-project", help="Send figures there too; wants WANDB_API_KEY.")]
 Resume = Annotated[
     str | None,
     typer.Option("--resume", help="auto: from the newest checkpoint, if there is one; none: start over; or a file."),
 ]
+NAMES = {
+    "data_dir": "data.folder",
+    "output_dir": "output",
+    "batch_size": "loop.batch_size",
+    "num_epochs": "loop.epochs",
+    "learning_rate": "optimizer.learning_rate",
+    "gradient_checkpointing": "loop.gradient_checkpointing",
+    "precision": "loop.precision",
+    "overfit": "loop.overfit",
+    "seed": "seed",
+    "use_discriminators": "losses.discriminators",
+    "discriminator_start_epoch": "losses.discriminator_start_epoch",
+    "base_model": "model.base",
+    "four_bit": "model.four_bit",
+    "silence_weight": "losses.silence_weight",
+}
 
 
 @train_app.callback()
@@ -30,154 +60,96 @@ def trainers() -> None:
 
 @train_app.command()
 def codec(
-    recipe: Annotated[Path, typer.Option("--recipe", help="TOML file with the whole run; options below change it.")],
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder made by duplexforge data speech.")] = None,
-    output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Folder of the run.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Crops a step.")] = None,
-    num_epochs: Annotated[int | None, typer.Option("--num-epochs", min=1, help="Epochs.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Highest learning rate.")] = None,
+    recipe: Recipe,
+    data_dir: SpeechDir = None,
+    output_dir: OutputDir = None,
+    batch_size: BatchSize = None,
+    num_epochs: Epochs = None,
+    learning_rate: LearningRate = None,
     use_discriminators: Annotated[
         bool | None, typer.Option("--use-discriminators/--no-discriminators", help="Judges join the training.")
     ] = None,
     discriminator_start_epoch: Annotated[
         int | None, typer.Option("--discriminator-start-epoch", min=0, help="First epoch of the judges.")
     ] = None,
-    gradient_checkpointing: Annotated[
-        bool | None, typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Save memory.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="fp32 or bf16.")] = None,
-    overfit: Annotated[bool | None, typer.Option("--overfit/--no-overfit", help="One batch, again and again.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
-    wandb_project: Annotated[
-        str | None, typer.Option("--wandb-project", help="Send figures there too; wants WANDB_API_KEY.")
-    ] = None,
+    gradient_checkpointing: Checkpointing = None,
+    precision: Precision = None,
+    overfit: Overfit = None,
+    seed: Seed = None,
+    wandb_project: Wandb = None,
     resume: Resume = None,
     json: Json = False,
 ) -> None:
     """Train the codec's mode token; SIGTERM saves and ends with 0, --resume auto goes on. ``train node`` starts several."""
-    changes = {
-        "data.folder": data_dir,
-        "output": output_dir,
-        "loop.batch_size": batch_size,
-        "loop.epochs": num_epochs,
-        "loop.gradient_checkpointing": gradient_checkpointing,
-        "loop.precision": precision,
-        "loop.overfit": overfit,
-        "optimizer.learning_rate": learning_rate,
-        "losses.discriminators": use_discriminators,
-        "losses.discriminator_start_epoch": discriminator_start_epoch,
-        "seed": seed,
-    }
-    _run("codec", recipe, changes, resume=resume, wandb_project=wandb_project, json=json)
+    _run("codec", locals())
 
 
 @train_app.command()
 def base(
-    recipe: Annotated[Path, typer.Option("--recipe", help="TOML file with the whole run; options below change it.")],
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder made by duplexforge data speech.")] = None,
-    output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Folder of the run.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Crops a step.")] = None,
-    num_epochs: Annotated[int | None, typer.Option("--num-epochs", min=1, help="Epochs.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Highest learning rate.")] = None,
-    overfit: Annotated[bool | None, typer.Option("--overfit/--no-overfit", help="One batch, again and again.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
-    wandb_project: Annotated[
-        str | None, typer.Option("--wandb-project", help="Send figures there too; wants WANDB_API_KEY.")
-    ] = None,
+    recipe: Recipe,
+    data_dir: SpeechDir = None,
+    output_dir: OutputDir = None,
+    batch_size: BatchSize = None,
+    num_epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    overfit: Overfit = None,
+    seed: Seed = None,
+    wandb_project: Wandb = None,
     resume: Resume = None,
     json: Json = False,
 ) -> None:
     """Train the codec's mode base, whose codes the speech-to-speech model speaks."""
-    changes = {
-        "data.folder": data_dir,
-        "output": output_dir,
-        "loop.batch_size": batch_size,
-        "loop.epochs": num_epochs,
-        "loop.overfit": overfit,
-        "optimizer.learning_rate": learning_rate,
-        "seed": seed,
-    }
-    _run("base", recipe, changes, resume=resume, wandb_project=wandb_project, json=json)
+    _run("base", locals())
 
 
 @train_app.command()
 def s2s(
-    recipe: Annotated[Path, typer.Option("--recipe", help="TOML file with the whole run; options below change it.")],
+    recipe: Recipe,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Folder made by duplexforge data dialogues.")
     ] = None,
-    output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Folder of the run.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Pairs a step.")] = None,
-    num_epochs: Annotated[int | None, typer.Option("--num-epochs", min=1, help="Epochs.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Highest learning rate.")] = None,
-    gradient_checkpointing: Annotated[
-        bool | None, typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Save memory.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="fp32 or bf16.")] = None,
-    overfit: Annotated[bool | None, typer.Option("--overfit/--no-overfit", help="One batch, again and again.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
-    wandb_project: Annotated[
-        str | None, typer.Option("--wandb-project", help="Send figures there too; wants WANDB_API_KEY.")
-    ] = None,
+    output_dir: OutputDir = None,
+    batch_size: BatchSize = None,
+    num_epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    gradient_checkpointing: Checkpointing = None,
+    precision: Precision = None,
+    overfit: Overfit = None,
+    seed: Seed = None,
+    wandb_project: Wandb = None,
     resume: Resume = None,
     json: Json = False,
 ) -> None:
     """Train the speech-to-speech model on pairs of question and answer."""
-    changes = {
-        "data.folder": data_dir,
-        "output": output_dir,
-        "loop.batch_size": batch_size,
-        "loop.epochs": num_epochs,
-        "loop.gradient_checkpointing": gradient_checkpointing,
-        "loop.precision": precision,
-        "loop.overfit": overfit,
-        "optimizer.learning_rate": learning_rate,
-        "seed": seed,
-    }
-    _run("s2s", recipe, changes, resume=resume, wandb_project=wandb_project, json=json)
+    _run("s2s", locals())
 
 
 @train_app.command()
 def lora(
-    recipe: Annotated[Path, typer.Option("--recipe", help="TOML file with the whole run; options below change it.")],
+    recipe: Recipe,
     data_dir: Annotated[
         str | None, typer.Option("--data-dir", help="Duplex data set: folder, s3://… or hf://….")
     ] = None,
-    output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Folder of the run.")] = None,
+    output_dir: OutputDir = None,
     base_model: Annotated[
         str | None, typer.Option("--base-model", help="Qwen3-Omni: folder or Hub name; unset: that of the data set.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Windows a step.")] = None,
-    num_epochs: Annotated[int | None, typer.Option("--num-epochs", min=1, help="Epochs.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Highest learning rate.")] = None,
+    batch_size: BatchSize = None,
+    num_epochs: Epochs = None,
+    learning_rate: LearningRate = None,
     silence_weight: Annotated[
         float | None, typer.Option("--silence-weight", min=0, help="Weight of silence in the loss; text has 1.")
     ] = None,
     four_bit: Annotated[bool | None, typer.Option("--four-bit/--no-four-bit", help="QLoRA; wants CUDA.")] = None,
-    gradient_checkpointing: Annotated[
-        bool | None, typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Save memory.")
-    ] = None,
-    overfit: Annotated[bool | None, typer.Option("--overfit/--no-overfit", help="One batch, again and again.")] = None,
-    wandb_project: Annotated[
-        str | None, typer.Option("--wandb-project", help="Send figures there too; wants WANDB_API_KEY.")
-    ] = None,
+    gradient_checkpointing: Checkpointing = None,
+    overfit: Overfit = None,
+    seed: Seed = None,
+    wandb_project: Wandb = None,
     resume: Resume = None,
     json: Json = False,
 ) -> None:
     """Fine-tune Qwen3-Omni on a duplex data set with LoRA; ``train merge`` then makes a whole model of the adapter."""
-    changes = {
-        "data.folder": data_dir,
-        "output": output_dir,
-        "model.base": base_model,
-        "model.four_bit": four_bit,
-        "losses.silence_weight": silence_weight,
-        "loop.batch_size": batch_size,
-        "loop.epochs": num_epochs,
-        "loop.gradient_checkpointing": gradient_checkpointing,
-        "loop.overfit": overfit,
-        "optimizer.learning_rate": learning_rate,
-    }
-    _run("lora", recipe, changes, resume=resume, wandb_project=wandb_project, json=json)
+    _run("lora", locals())
 
 
 @train_app.command()
@@ -253,27 +225,27 @@ def results(
     print("\n".join(f"{out / entry.name}  after {record.step} steps" for entry in record.files))
 
 
-def _run(
-    kind: str, path: Path, changes: dict[str, Any], *, resume: str | None, wandb_project: str | None, json: bool
-) -> None:
+def _run(kind: str, given: dict[str, Any]) -> None:
+    """Run the recipe of a command, ``given`` its arguments by name."""
     from duplexforge import config, log
     from duplexforge.config import TrainSettings
     from duplexforge.training import recipe as recipes
 
     log.setup()
-    found = config.load("train", wandb_project=wandb_project)
+    found = config.load("train", wandb_project=given["wandb_project"])
     settings = found[TrainSettings]
-    recipe = recipes.load(path, changes)
+    path: Path = given["recipe"]
+    recipe = recipes.load(path, {NAMES[name]: value for name, value in given.items() if name in NAMES})
     if recipe.trainer != kind:
         raise UsageError(f"{path} is a recipe of the trainer {recipe.trainer}, not of {kind}")
     from duplexforge.training import running
 
     key = settings.wandb_api_key.get_secret_value() if settings.wandb_api_key else None
     ended = running.run(
-        recipe, resume=resume, wandb_project=settings.wandb_project, wandb_key=key, open_remote=_remote(found)
+        recipe, resume=given["resume"], wandb_project=settings.wandb_project, wandb_key=key, open_remote=_remote(found)
     )
     if ended.rank == 0:
-        show(json, ended.to_json(), ended.to_text())
+        show(given["json"], ended.to_json(), ended.to_text())
     raise typer.Exit(ended.exit_code)
 
 

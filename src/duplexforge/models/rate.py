@@ -35,7 +35,7 @@ _MEMORY = 750
 """Packets after which what was asked for is forgotten to a third: half a minute."""
 _LEAST_SOUND = 0.6
 """The rate that pauses save is handed to the sound as if they were never more than the rest."""
-_PULL = 8.0
+_PULL = 12.0
 """Step numbers for each second of the rate that is overspent."""
 _MOST_SAVED = 4.0
 _QUIETEST = 16.0

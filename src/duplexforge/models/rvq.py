@@ -246,7 +246,8 @@ class TokenDecoder:
         if codes is not None:
             parts = [book.vectors[code] for book, code in zip(self._model.gains, codes[:, -1], strict=True)]
             self._gains[slot] = np.sum(parts, axis=0)
-        return self._gains[slot]
+        gains: Floats = self._gains[slot]
+        return gains
 
     def _decoded(self, codes: Codes, past: Floats, expected: Floats) -> Floats:
         """The frame (hop) that ``codes`` (books and one) mean."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from duplexforge.models import envelope
 from duplexforge.models.token_weights import Book, Floats, TokenWeights
 
-BREADTH = 4
+BREADTH = 3
 """Sums that the search keeps from book to book."""
 
 Codes = npt.NDArray[np.int64]

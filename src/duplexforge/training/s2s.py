@@ -64,6 +64,8 @@ class Model(Table):
     placing: Literal["words", "early"] = "words"
     """Whether a word's text waits for its time in the sound, or all text comes first."""
     augment: Augment = Augment()
+    goes_on: float = Field(default=0.25, ge=0, le=1)
+    """Share of batches in which the user's silence is heard during the answer."""
     evaluate_pairs: int = Field(default=128, ge=1)
     """Held-out pairs that an evaluation asks."""
 
@@ -161,7 +163,10 @@ class S2STrainer:
         randoms = [generator(self._recipe.seed, _ROWS, step, int(row)) for row in rows]
         overfit = self._recipe.loop.overfit
         augment = PLAIN if overfit else self._model.augment
-        batch = self._rows.batch(pairs, randoms, augment=augment, gain_db=self._recipe.data.gain_db)
+        # Batch by batch, not row by row: a batch takes as long as its longest row.
+        goes_on = bool(generator(self._recipe.seed, _ROWS, step).random() < self._model.goes_on)
+        gain_db = self._recipe.data.gain_db
+        batch = self._rows.batch(pairs, randoms, augment=augment, gain_db=gain_db, goes_on=goes_on)
         return batch.to(self._place.device).parts(self._recipe.loop.accumulate)
 
     def step(self, phase: str, batch: Batch, step: int) -> tuple[Any, Mapping[str, float]]:  # noqa: ARG002

@@ -1,8 +1,8 @@
 """Pairs as tensors: which ones a step sees, how a question is made to sound otherwise, and what is asked of each step.
 
 Everything random follows from (seed, step, row), so that a resumed run and every number of processes see the same. A
-question gets a pause before and after it and then the silence of the room, as a stream has them; in half of the rows that
-silence goes on through the answer, in the others nothing more is heard, as when a turn is handed over whole.
+question gets a pause before and after it, as a stream has them. In some batches the silence of the room goes on through the
+answer, in the others nothing more is heard, as when a turn is handed over whole.
 """
 
 from __future__ import annotations
@@ -189,19 +189,21 @@ class Rows:
         *,
         augment: Augment = PLAIN,
         gain_db: tuple[float, float] = (0.0, 0.0),
+        goes_on: bool = False,
     ) -> Batch:
-        """The pairs as one batch; ``randoms`` are one generator a row."""
-        rows = [self._row(pair, augment, gain_db, random) for pair, random in zip(pairs, randoms, strict=True)]
-        return self._stacked(rows)
+        """The pairs as one batch; ``randoms`` are one generator a row. ``goes_on``: the user is heard during the answer too."""
+        each = zip(pairs, randoms, strict=True)
+        return self._stacked([self._row(pair, augment, gain_db, random, goes_on) for pair, random in each])
 
-    def _row(self, pair: Pair, augment: Augment, gain_db: tuple[float, float], random: np.random.Generator) -> _Row:
+    def _row(
+        self, pair: Pair, augment: Augment, gain_db: tuple[float, float], random: np.random.Generator, goes_on: bool
+    ) -> _Row:
         shape = self._shape
         logs = self.question(pair, augment, gain_db, random)
         ended = _end(logs)
         missing = -len(logs) % (STACK * shape.chunk)
         decided = (len(logs) + missing) // STACK
         said = delayed(shape, self._prepared.said(pair).astype(np.int64))
-        goes_on = random.random() < 0.5
         later = int(shape.heard(decided, len(said))[-1] - decided) if goes_on else 0
         logs = np.pad(logs, ((0, missing + later * STACK), (0, 0)), constant_values=SILENCE)
         logs = _noisy(logs, augment, random)

@@ -136,6 +136,15 @@ def test_eight_bits_are_smaller_and_near(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
+def test_layers_that_learned_nothing_can_be_written_in_eight_bits(tmp_path: Path) -> None:
+    """They are equal, and whoever exports them keeps equal weights once."""
+    model = drawn(WIDE)
+    arrays = {name: 0 * array if ".style." in name else array for name, array in model.arrays.items()}
+    folder = onnx_export.export(replace(model, arrays=arrays), tmp_path / "graphs", int8=True).folder
+    assert drift(PlainSteps(replace(model, arrays=arrays), 1), OnnxSteps(folder, 1), WIDE) < 0.5
+
+
+@pytest.mark.heavy
 def test_slots_of_graphs_do_not_know_of_each_other(tmp_path: Path) -> None:
     model = drawn(SMALL)
     folder = onnx_export.export(model, tmp_path / "graphs").folder

@@ -78,18 +78,20 @@ def test_words_have_their_time_or_come_first(made: Any) -> None:
 
 
 def test_a_step_sees_what_its_tick_had_heard(made: Any) -> None:
-    rows, pairs, _ = made
-    batch = rows.batch(pairs, randoms(len(pairs)))
-    both = set()
-    for number in range(len(pairs)):
-        decided = int(batch.frame_counts[number])
-        seen = batch.seen[number].sum(dim=1).numpy()
+    rows, pairs, kept = made
+    whole, on = (rows.batch(pairs, randoms(len(pairs)), goes_on=goes_on) for goes_on in (False, True))
+    for number, pair in enumerate(pairs):
+        decided = int(whole.frame_counts[number])
+        assert decided == on.frame_counts[number]
         assert decided % SHAPE.chunk == 0
-        assert (seen[: SHAPE.burst] == min(decided, SHAPE.memory)).all()
-        assert batch.seen[number, 0, :decided].sum() == min(decided, SHAPE.memory)
-        both.add(bool(seen.max() > decided))
-    # In some rows the room stays audible, in others the turn was handed over whole.
-    assert both == {True, False}
+        for batch in (whole, on):
+            seen = batch.seen[number].sum(dim=1).numpy()
+            assert (seen[: SHAPE.burst] == min(decided, SHAPE.memory)).all()
+            assert batch.seen[number, 0, :decided].sum() == min(decided, SHAPE.memory)
+        assert whole.seen[number, :, decided:].sum() == 0
+        steps = len(kept.said(pair)) + SHAPE.wait
+        last = np.minimum(SHAPE.heard(decided, steps), on.frames.shape[1])
+        np.testing.assert_array_equal(on.seen[number, :steps].sum(dim=1), np.minimum(last, SHAPE.memory))
 
 
 def test_turns_are_over_when_the_sound_is(made: Any) -> None:

@@ -110,18 +110,39 @@ def _graph(module: nn.Module, inputs: Mapping[str, Tensor], path: Path, *, axes:
         )
 
 
+def _parted(path: Path) -> None:
+    """Give every layer of the graph at ``path`` weights of its own.
+
+    The exporter keeps equal ones (zeros, in a layer that never learned) once and points to them, and what makes 8 bits of them
+    would turn them round for the first layer alone.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    kept = {one.name: one for one in graph.initializer}
+    pointers = [node for node in graph.node if node.op_type == "Identity" and node.input[0] in kept]
+    for node in pointers:
+        copy = graph.initializer.add()
+        copy.CopyFrom(kept[node.input[0]])
+        copy.name = node.output[0]
+        graph.node.remove(node)
+    onnx.save(model, path)
+
+
 def _quantise(path: Path) -> None:
     """Keep the matrices of the graph at ``path`` in 8 bits, a scale a column; vectors are made 8 bits when it runs."""
     import logging
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    _parted(path)
     whole = path.with_suffix(".whole")
     path.rename(whole)
     # It advises, at every call, a preparation that changes nothing in graphs of known shapes.
     logging.getLogger().addFilter(quiet := lambda record: "pre-processing" not in record.getMessage())
     try:
-        # Without signs, at an eighth of the speed: products with signed weights can run over on processors that lack VNNI.
+        # Without signs, an eighth slower: products with signed weights can run over on processors that lack VNNI.
         quantize_dynamic(
             whole,
             path,
