@@ -61,7 +61,11 @@ class Machine:
     @property
     def title(self) -> str:
         """One line."""
-        threads = "threads as the libraries choose" if self.threads is None else f"{self.threads} thread(s)"
+        threads = (
+            "threads as the libraries choose"
+            if self.threads is None
+            else f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        )
         cores = f"{self.cores_allowed} of {self.cores} cores"
         had = f"load {self.load:.1f}, {self.share:.0%} of a core had"
         return f"{self.processor}, {cores}, {threads}, {had}, python {self.python}"
@@ -147,7 +151,7 @@ def machine(threads: int | None, share: float = 1.0) -> Machine:
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     cores = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     found = Machine(model or platform.machine(), cores, allowed, threads, round(load, 2), platform.python_version())
     return replace(found, share=round(share, 3))
 

@@ -64,7 +64,7 @@ def test_the_notes_count_what_went_otherwise() -> None:
 
 def test_text_says_clock_starts_warm_up_and_machine() -> None:
     text = report().to_text()
-    for words in ("left out as warm-up", "no endpointing", "1 thread(s)", "a processor", "90% of a core", "2.00"):
+    for words in ("left out as warm-up", "no endpointing", "1 thread,", "a processor", "90% of a core", "2.00"):
         assert words in text
     assert all(measure.start in text for measure in MEASURES.values())
 
@@ -79,3 +79,30 @@ def test_this_machine() -> None:
     assert found.cores_allowed >= 1
     assert found.share == 0.5
     assert "threads as the libraries choose" in found.title
+
+
+def test_what_json_says_is_what_text_says() -> None:
+    found = report()
+    text = found.to_text()
+    for row in found.to_json()["measures"].values():
+        line = next(line for line in text.splitlines() if line.startswith(row["title"]) and row["unit"] in line.split())
+        figures = line.removeprefix(row["title"]).split()
+        assert figures[0] == str(row["n"])
+        assert [float(value) for value in figures[1:5]] == pytest.approx(
+            [row["p50"], row["p95"], row["p99"], row["max"]], abs=0.006
+        )
+
+
+def test_every_figure_has_a_title_of_its_own() -> None:
+    titles = [measure.title for measure in known().values()]
+    assert len(set(titles)) == len(titles)
+    assert {measure.unit for measure in known().values()} == {"ms", "x"}
+
+
+@pytest.mark.parametrize(("threads", "told"), [(1, "1 thread"), (4, "4 threads"), (None, "as the libraries choose")])
+def test_threads_are_said(threads: int | None, told: str) -> None:
+    assert told in machine(threads).title
+
+
+def test_no_file_of_figures_holds_what_json_cannot() -> None:
+    json.dumps(report().to_json(), allow_nan=False)
