@@ -45,6 +45,9 @@ def latency(
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Answers that are measured.")] = 20,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Most threads of the libraries.")] = 1,
+    clock: Annotated[
+        str, typer.Option("--clock", help="wall: what a person waits; cpu: this process's own work, on a busy machine.")
+    ] = "wall",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for latency.json and latency.png.")] = None,
     json: Json = False,
 ) -> None:
@@ -55,7 +58,7 @@ def latency(
         raise UsageError("--width and --layers are of a drawn model: add --random")
     shape = shape_of(width or 256, layers or 4) if random else None
     chosen = engine or ("plain" if device == "cpu" else "torch")
-    asked = Asked(weights, shape, chosen, device, question=question, repeat=repeat, threads=threads)
+    asked = Asked(weights, shape, chosen, device, question=question, repeat=repeat, threads=threads, clock=clock)
     if out is not None:
         _check(out)
     report = measure(asked)

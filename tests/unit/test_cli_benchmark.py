@@ -95,3 +95,16 @@ def test_torch_on_the_processor_and_no_gpu(run: Run) -> None:
         done = run(*SMALL, "--device", "cuda")
         assert done.returncode == 69
         assert "torch cannot run the model on cuda" in done.stderr
+
+
+def test_options_reach_the_measurement(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[measuring.Asked] = []
+    monkeypatch.setattr(measuring, "measure", lambda asked: (seen.append(asked), made.report())[1])
+    assert run("--random", "--device", "cuda", "--threads", "3").returncode == 0
+    assert run("--weights", "w", "--engine", "onnx", "--clock", "cpu", "--repeat", "7").returncode == 0
+    drawn, given = seen
+    assert (drawn.engine, drawn.device, drawn.threads) == ("torch", "cuda", 3)
+    assert drawn.random is not None
+    assert (drawn.random.width, drawn.random.encoder_layers, drawn.random.decoder_layers) == (256, 4, 4)
+    assert (given.weights, given.random, given.engine) == (Path("w"), None, "onnx")
+    assert (given.clock, given.repeat, given.question) == ("cpu", 7, None)

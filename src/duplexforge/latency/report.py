@@ -20,6 +20,10 @@ from duplexforge.models.s2s.shape import Shape
 __all__ = ["RANDOM", "Machine", "Model", "Report", "known", "machine", "parameters"]
 
 RANDOM = "RANDOM WEIGHTS"
+_CLOCKS = {
+    "wall": "by time.perf_counter, as fast as the machine can: other work on it is in every figure",
+    "cpu": "PROCESSOR TIME by time.process_time: other work on the machine is left out, and so is waiting for it",
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Report:
 
     model: Model
     machine: Machine
+    clock: str
+    """``wall`` or ``cpu``: by ``time.perf_counter`` or by ``time.process_time``."""
     question: str
     question_seconds: float
     turns: list[Turn]
@@ -100,7 +106,7 @@ class Report:
         found = [
             "no endpointing in it: the decision to answer falls with the user's last chunk",
             f"the model hears chunks of {chunk} ms; {rounds} answers, after one that is left out as warm-up",
-            "work as fast as the machine can, by time.perf_counter; other work on the machine is in it",
+            _CLOCKS[self.clock],
         ]
         found += [f"{silent} of {rounds} answers held no text"] if silent else []
         return found + ([f"{cut} of {rounds} answers ran into the model's limit"] if cut else [])
@@ -113,6 +119,7 @@ class Report:
             "title": self.model.title,
             "model": asdict(self.model) | {"parameters": parameters(self.model.shape)},
             "machine": asdict(self.machine),
+            "clock": self.clock,
             "question": {"name": self.question, "seconds": round(self.question_seconds, 3)},
             "rounds": len(self.turns),
             "warmup": 1,

@@ -23,7 +23,7 @@ def search(model: TokenWeights, frame: Floats, weights: Floats, past: Floats, ex
     """
     coded = expected[None]
     codes = np.zeros((1, 0), np.int64)
-    error = ((frame - coded) ** 2) @ weights
+    error: Floats = np.asarray(((frame - coded) ** 2) @ weights, np.float32)
     for number, group in enumerate(model.groups):
         size = model.sizes(number, past, coded)
         for book in group:

@@ -34,11 +34,11 @@ def scripted(pieces: tuple[int, ...] = (5, 6), frames: int = 3) -> Opened:
     return Opened(Scripted(SPOKEN, 1, pieces, frames), vocabulary, CODEC)
 
 
-def report(*, random: bool = True, turns: list[Turn] | None = None) -> Report:
+def report(*, random: bool = True, turns: list[Turn] | None = None, clock: str = "wall") -> Report:
     """A report of two turns, by hand."""
     times = {"first_text": [10.0], "first_audio": [30.0], "hear": [1.0, 2.0], "say": [2.0, 4.0], "hear_rtf": [0.1]}
     made = [Turn("one", 0.4, True, times), Turn("", 0.4, False, {"say": [6.0], "first_text": [200.0]})]
     model = Model("s2s.safetensors", random, "plain", "cpu", SPOKEN)
     return Report(
-        model, MACHINE, "q.wav", 1.5, made if turns is None else turns, {"base_encode_20ms": [1.0, 2.0, 30.0]}
+        model, MACHINE, clock, "q.wav", 1.5, made if turns is None else turns, {"base_encode_20ms": [1.0, 2.0, 30.0]}
     )

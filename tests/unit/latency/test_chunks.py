@@ -25,5 +25,16 @@ def test_modes_and_sizes_are_all_measured() -> None:
     assert set(found) <= set(known())
 
 
+def test_a_chunk_that_completes_no_packet_is_timed_too() -> None:
+    coded, decoded = chunks.chunk_times(CODEC, np.zeros(320, np.float32), 160, Ticking())
+    assert len(coded) == len(decoded) == 2
+
+
+def test_names_say_mode_way_and_size() -> None:
+    assert chunks.names("token", 40) == ("token_encode_40ms", "token_decode_40ms")
+    told = chunks.measures()["token_encode_40ms"]
+    assert (told.title, told.goal, told.unit) == ("token: encode 40 ms", 10.0, "ms")
+
+
 def test_they_are_modes_of_the_codec() -> None:
     assert [open_codec(mode).rate for mode in chunks.MODES] == [16_000, 16_000]

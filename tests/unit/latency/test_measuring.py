@@ -11,13 +11,14 @@ import soundfile as sf
 
 from duplexforge.errors import ConfigError, DuplexforgeError, InputError, ModelError, UsageError
 from duplexforge.latency import measuring
+from duplexforge.latency.figures import Spread
 from duplexforge.latency.measuring import Asked, limited, measure, shape_of, tone
 from duplexforge.latency.report import parameters
 from duplexforge.models.s2s import weights
 from duplexforge.models.s2s.features import RATE
 from duplexforge.models.s2s.plain_arrays import drawn
 from duplexforge.models.s2s.shape import Shape
-from tests.unit.latency.made import CODEC, SPOKEN
+from tests.unit.latency.made import CODEC, SPOKEN, Ticking
 
 QUICK = Asked(random=SPOKEN, repeat=1)
 
@@ -42,6 +43,31 @@ def test_a_drawn_model_is_measured_and_says_so(question: Path) -> None:
     assert found.machine.share > 0
 
 
+def test_the_same_model_says_the_same_whoever_measures(question: Path) -> None:
+    first, second = (measure(replace(QUICK, question=question, repeat=2)) for _ in range(2))
+    said = [[(turn.text, turn.seconds, turn.ended) for turn in found.turns] for found in (first, second)]
+    assert said[0] == said[1]
+    assert {name: spread.n for name, spread in first.spreads().items()} == {
+        name: spread.n for name, spread in second.spreads().items()
+    }
+
+
+def test_a_question_at_another_rate_is_brought_to_the_models(tmp_path: Path) -> None:
+    path = tmp_path / "wide.wav"
+    sf.write(path, np.stack([np.repeat(tone(0.2), 3)] * 2, axis=1), 3 * RATE)
+    found = measure(replace(QUICK, question=path))
+    assert found.question_seconds == pytest.approx(0.2)
+
+
+def test_silence_is_a_question_and_nothing_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "silent.wav"
+    sf.write(path, np.zeros(RATE // 10, np.float32), RATE)
+    assert measure(replace(QUICK, question=path)).turns
+    sf.write(path, np.zeros(0, np.float32), RATE)
+    with pytest.raises(InputError, match="holds no sound"):
+        measure(replace(QUICK, question=path))
+
+
 def test_weights_of_a_file_are_named_by_it(tmp_path: Path, question: Path) -> None:
     path = tmp_path / "mine.safetensors"
     weights.write(path, drawn(SPOKEN))
@@ -57,6 +83,10 @@ def test_weights_of_a_file_are_named_by_it(tmp_path: Path, question: Path) -> No
         ({"engine": "onnx"}, UsageError, "random weights are none"),
         ({"repeat": 0}, UsageError, "at least one answer"),
         ({"threads": 0}, UsageError, "one thread"),
+        ({"random": None, "engine": "onnx", "threads": 2}, UsageError, "leave out --threads"),
+        ({"clock": "sun"}, UsageError, "there is no clock sun; there are wall, cpu"),
+        ({"clock": "cpu", "threads": 2}, UsageError, "on one thread of the CPU alone"),
+        ({"clock": "cpu", "device": "cuda"}, UsageError, "take the clock wall"),
         ({"device": "cuda"}, UsageError, "take the engine torch for cuda"),
         ({"engine": "steam"}, UsageError, "there is no engine steam"),
         ({"question": Path("nowhere.wav")}, InputError, "cannot read nowhere.wav"),
@@ -96,3 +126,11 @@ def test_threads_are_limited_or_told_not_to_be(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(measuring, "find_spec", lambda name: None)
     with limited(1) as threads:
         assert threads is None
+
+
+def test_the_clock_that_is_asked_for_is_read(question: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(measuring.CLOCKS, "cpu", Ticking())
+    found = measure(replace(QUICK, question=question, clock="cpu"))
+    assert found.clock == "cpu"
+    assert found.turns[0].times["hear"] == [1000.0] * 3
+    assert found.spreads()["token_encode_20ms"] == Spread(10, *[1000.0] * 4)

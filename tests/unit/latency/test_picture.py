@@ -23,6 +23,7 @@ def test_a_png_of_its_size() -> None:
 def test_other_figures_and_random_weights_show() -> None:
     first = picture.draw(report())
     assert picture.draw(report(random=False)) != first
+    assert picture.draw(report(clock="cpu")) != first
     assert picture.draw(report(turns=[Turn("", 0.0, True, {"say": [0.0, 90.0]})])) != first
 
 

@@ -15,7 +15,7 @@ from tests.unit.latency.made import SPOKEN, report
 def test_the_schema() -> None:
     found = json.loads(json.dumps(report().to_json()))
     assert set(found) == {
-        "duplexforge", "title", "model", "machine", "question", "rounds", "warmup", "notes", "measures", "answers",
+        "duplexforge", "title", "model", "machine", "clock", "question", "rounds", "warmup", "notes", "measures", "answers",
     }  # fmt: skip
     assert found["rounds"] == 2
     assert found["warmup"] == 1
@@ -102,6 +102,13 @@ def test_every_figure_has_a_title_of_its_own() -> None:
 @pytest.mark.parametrize(("threads", "told"), [(1, "1 thread"), (4, "4 threads"), (None, "as the libraries choose")])
 def test_threads_are_said(threads: int | None, told: str) -> None:
     assert told in machine(threads).title
+
+
+def test_the_clock_is_named() -> None:
+    assert "by time.perf_counter" in report().to_text()
+    busy = report(clock="cpu")
+    assert "PROCESSOR TIME" in busy.to_text()
+    assert busy.to_json()["clock"] == "cpu"
 
 
 def test_no_file_of_figures_holds_what_json_cannot() -> None:

@@ -74,3 +74,9 @@ def test_the_first_round_is_left_out_and_each_starts_afresh() -> None:
 def test_no_sound_is_no_question() -> None:
     with pytest.raises(InputError, match="no sound"):
         turn.whole(scripted(), np.zeros(0, np.float32), Ticking())
+
+
+def test_rounds_differ_in_their_chance_alone() -> None:
+    found = turn.rounds(scripted(), sound(1), 2, Ticking())
+    assert found[0].text == found[1].text == "1 2"
+    assert [one.times["say"] for one in found] == [[1000.0] * (3 + SPOKEN.wait)] * 2

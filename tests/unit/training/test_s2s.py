@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from duplexforge.config import child_environment
 from duplexforge.errors import ConfigError, InputError
 from duplexforge.training import recipe as recipes
 from tests.unit.training import s2s_made
@@ -196,3 +199,11 @@ def test_recipes_that_come_with_the_project_are_whole(size: int) -> None:
     assert recipe.trainer == "s2s"
     assert recipes.section(Model, recipe.model, "[model]").width == size
     assert len(recipes.section(Losses, recipe.losses, "[losses]").books) == 6
+
+
+def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(s2s_made.recipe_text(tmp_path / "none", tmp_path / "out"))
+    command = [sys.executable, "-m", "duplexforge", "train", "s2s", "--recipe", str(tmp_path / "r.toml")]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 65
+    assert "train_pairs.json: No such file or directory; duplexforge data dialogues makes such a folder" in done.stderr
