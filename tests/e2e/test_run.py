@@ -123,12 +123,13 @@ def _wait_for(pattern: str, folder: Path, count: int, process: subprocess.Popen[
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "count"),
     [
-        pytest.param("raw_audio/*/*/*.json", 9, id="while downloading", marks=pytest.mark.slow),
+        pytest.param("raw_audio/*/*/*.json", 9, id="while downloading"),
         pytest.param("processed/*/*/manifest.json", 6, id="while processing"),
-        pytest.param("tasks/upload_in_progress/*", 1, id="while publishing", marks=pytest.mark.slow),
+        pytest.param("tasks/upload_in_progress/*", 1, id="while publishing"),
     ],
 )
 def test_killed_run_goes_on(

@@ -338,23 +338,25 @@ def server() -> Iterator[KubeServer]:
         yield running
 
 
+def _holding(server: KubeServer) -> int:
+    """Pods of the Job that have a node."""
+    pods = call(server, "GET", "/api/v1/namespaces/factory/pods")["items"]
+    return sum(1 for pod in pods if parse.JOB_NAME in pod["metadata"]["labels"] and pod["spec"].get("nodeName"))
+
+
 def test_the_process_suspends_and_resumes(server: KubeServer, tmp_path: Path) -> None:
     kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
 
     def suspended() -> bool:
         return bool(call(server, "GET", JOB)["spec"].get("suspend"))
 
-    def holding() -> int:
-        pods = call(server, "GET", "/api/v1/namespaces/factory/pods")["items"]
-        return sum(1 for pod in pods if parse.JOB_NAME in pod["metadata"]["labels"] and pod["spec"].get("nodeName"))
-
     with Running(tmp_path, kubeconfig) as kicker:
-        until(lambda: holding() == 2)
+        until(lambda: _holding(server) == 2)
         server.create(objects.guest("guest", gpus=2, sim={"run": 3.0}))
         until(suspended)
         assert parse.PUT_OFF in call(server, "GET", JOB)["metadata"]["annotations"]
         until(lambda: server.timeline().ran("guest") is not None)
-        until(lambda: not suspended() and holding() == 2, seconds=40)
+        until(lambda: not suspended() and _holding(server) == 2, seconds=40)
         assert parse.PUT_OFF not in call(server, "GET", JOB)["metadata"].get("annotations", {})
         assert kicker.stop() == 0
     reasons = [event["reason"] for event in server.control("events")]
@@ -364,7 +366,7 @@ def test_the_process_suspends_and_resumes(server: KubeServer, tmp_path: Path) ->
 
 def test_explain_tells_of_jobs(server: KubeServer, tmp_path: Path) -> None:
     kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
-    until(lambda: call(server, "GET", JOB)["status"].get("startTime"))
+    until(lambda: _holding(server) == 2)
     server.create(objects.guest("guest", gpus=2))
     told = command(tmp_path, kubeconfig, "--explain")
     assert told.returncode == 0, told.stderr
