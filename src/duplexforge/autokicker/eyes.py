@@ -12,7 +12,7 @@ from duplexforge import log
 from duplexforge.autokicker import parse
 from duplexforge.autokicker.cluster import FORBIDDEN, MISSING, Cluster, ClusterError, deployments, jobs, pods
 from duplexforge.autokicker.observe import Ours, observe, ours
-from duplexforge.autokicker.watch import Collection, Mirror
+from duplexforge.autokicker.watch import NOT_YET, Collection, Mirror
 from duplexforge.autokicker.world import Gang, Lent, Node, Observation, Pod
 from duplexforge.config import AutokickSettings
 from duplexforge.errors import DuplexforgeError
@@ -112,7 +112,9 @@ class Eyes:
 
     def fault(self) -> str:
         """Why there is nothing to decide on now; empty when all is seen."""
-        for mirror in self._mirrors():
+        # What is only good to know is waited for once, lest the first step be taken without it.
+        useful: list[Mirror[Any]] = [*self._gangs, *self._lent]
+        for mirror in (*self._mirrors(), *(one for one in useful if one.fault == NOT_YET)):
             if mirror.fault:
                 return f"{mirror.what.name}: {mirror.fault}"
         if self._target is not None and not self._target.values():

@@ -30,12 +30,16 @@ class Collection(Generic[V]):
     query: dict[str, Any] = field(default_factory=dict)
 
 
+NOT_YET = "not listed yet"
+"""Fault of a mirror that has neither been listed nor refused so far."""
+
+
 class Mirror(Generic[V]):
     """Keeps the values of a collection by uid in a thread; calls ``changed`` after each change."""
 
     def __init__(self, cluster: Cluster, what: Collection[V], interval: float, changed: Callable[[], None]) -> None:
         self.what = what
-        self.fault = "not listed yet"
+        self.fault = NOT_YET
         self._cluster, self._interval, self._changed = cluster, interval, changed
         self._lock = threading.Lock()
         self._values: dict[str, V] = {}

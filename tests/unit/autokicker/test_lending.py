@@ -368,6 +368,9 @@ def test_explain_tells_of_jobs(server: KubeServer, tmp_path: Path) -> None:
     kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
     until(lambda: _holding(server) == 2)
     server.create(objects.guest("guest", gpus=2))
+    # Only what the scheduler has refused waits for room.
+    guest = "/api/v1/namespaces/research/pods/guest"
+    until(lambda: call(server, "GET", guest).get("status", {}).get("conditions"))
     told = command(tmp_path, kubeconfig, "--explain")
     assert told.returncode == 0, told.stderr
     assert "It would suspend the Job train: makes way for research/guest" in told.stdout
