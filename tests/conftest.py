@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 from collections.abc import Iterator
+from typing import TextIO, cast
 
 import pytest
 
@@ -19,10 +22,29 @@ def _interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class _Stderr(io.TextIOBase):
+    """The standard error of this moment, which pytest exchanges for each test."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 @pytest.fixture(scope="session", autouse=True)
+def _logging_of_fixtures() -> None:
+    """What fixtures of many tests say goes there too."""
+    log.setup(level="WARNING", stream=cast(TextIO, _Stderr()), json_lines=True)
+
+
+@pytest.fixture(autouse=True)
 def _logging() -> None:
-    """Retries and warnings go through structlog to the captured stderr, as in production."""
-    log.setup(level="WARNING")
+    """Retries and warnings go through structlog to the captured stderr, as in production.
+
+    For each test anew: a command that a test ran in this process has set it up for a stream that is closed by now.
+    """
+    log.setup(level="WARNING", stream=cast(TextIO, _Stderr()), json_lines=True)
 
 
 @pytest.fixture(scope="session")

@@ -182,6 +182,8 @@ def _apart(work: Callable[[], T | None]) -> T | None:
     if child == 0:
         os.close(read)
         try:
+            # Some variants' noise is the C library's rand(), which others of this process may have drawn from.
+            ctypes.CDLL(None).srand(1)
             with os.fdopen(write, "wb") as pipe:
                 pickle.dump(work(), pipe)
         finally:

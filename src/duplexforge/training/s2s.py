@@ -23,7 +23,8 @@ from duplexforge.models.s2s.shape import Shape
 from duplexforge.models.s2s.talk import Answer, Manner, Talk, generate
 from duplexforge.models.s2s.vocabulary import Vocabulary, learn, normal
 from duplexforge.training.recipe import Recipe, Table, section
-from duplexforge.training.s2s_batches import PLAIN, Augment, Batch, Letters, Rows, order
+from duplexforge.training.s2s_augment import PLAIN, Augment
+from duplexforge.training.s2s_batches import Batch, Letters, Rows, order
 from duplexforge.training.s2s_learner import Learner, Losses
 from duplexforge.training.s2s_pairs import SPLITS, Pair, Speaks, prepared, read_pairs
 from duplexforge.training.speech import generator
@@ -61,8 +62,11 @@ class Model(Table):
     """Most subwords."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     codec: str = "base"
-    placing: Literal["words", "early"] = "words"
-    """Whether a word's text waits for its time in the sound, or all text comes first."""
+    placing: Literal["words", "early"] = "early"
+    """Whether a word's text waits for its time in the sound, or all text comes first.
+
+    While the model's own sound is still poor, text that waits for it goes astray: early text is right much sooner.
+    """
     augment: Augment = Augment()
     goes_on: float = Field(default=0.25, ge=0, le=1)
     """Share of batches in which the user's silence is heard during the answer."""

@@ -14,17 +14,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from duplexforge.models.s2s.features import BANDS, SILENCE, STACK, WIDTH, scaled
+from duplexforge.models.s2s.features import SILENCE, STACK, WIDTH, scaled
 from duplexforge.models.s2s.shape import Shape
 from duplexforge.models.s2s.streams import delayed, placed, steps_of
 from duplexforge.models.s2s.vocabulary import START, Vocabulary, normal
-from duplexforge.training.recipe import Table
+from duplexforge.training.s2s_augment import PLAIN, Augment, masked, noisy, tilted, warped
 from duplexforge.training.s2s_pairs import Pair, Prepared
 
-__all__ = ["IGNORED", "Augment", "Batch", "Letters", "Rows", "order"]
+__all__ = ["IGNORED", "Batch", "Letters", "Rows", "order"]
 
 IGNORED = -100
 # A frame that is this much louder than the floor of its question holds speech (natural logarithm of power).
@@ -32,30 +31,6 @@ _SPEECH = 4.0
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-
-
-class Augment(Table):
-    """``[model.augment]``: how much a question is changed. Zeros leave it as it is."""
-
-    noise_db: tuple[float, float] = (-75.0, -45.0)
-    """Level of the room's noise, drawn between these (decibels below full scale)."""
-    noisy: float = Field(default=0.7, ge=0, le=1)
-    """Share of questions with noise."""
-    rate: float = Field(default=0.12, ge=0, lt=0.5)
-    """Largest share by which it is spoken faster or slower."""
-    bands: float = Field(default=2.0, ge=0)
-    """Largest shift along the mel scale, in bands: a longer or shorter vocal tract."""
-    masks: int = Field(default=2, ge=0)
-    """Stretches of time and of bands that are wiped out, of each as many."""
-    mask_bands: int = Field(default=12, ge=0, le=BANDS)
-    mask_frames: int = Field(default=16, ge=0)
-    """Longest stretch of time, in 10 ms."""
-    said: float = Field(default=0.1, ge=0, le=1)
-    """Share of audio tokens that are others when they come back in: the model must bear its own errors."""
-
-
-PLAIN = Augment(noise_db=(-90.0, -90.0), noisy=0.0, rate=0.0, bands=0.0, masks=0, said=0.0)
-"""Nothing changed: for evaluation."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +145,8 @@ class Rows:
     ) -> Floats:
         """The question's logarithms (n × 80) as they are heard: changed, with pauses round it."""
         logs = self._prepared.heard(pair)
-        logs = _warped(logs, 1 + random.uniform(-augment.rate, augment.rate), random.uniform(-1, 1) * augment.bands)
-        logs = logs + np.float32(np.log(10) / 10 * random.uniform(*gain_db))
+        logs = warped(logs, 1 + random.uniform(-augment.rate, augment.rate), random.uniform(-1, 1) * augment.bands)
+        logs = tilted(logs, random.uniform(*gain_db), random.uniform(-1, 1) * augment.tilt_db)
         before, after = int(random.integers(0, 60)), int(random.integers(16, 50))
         logs = np.pad(logs, ((before, after), (0, 0)), constant_values=SILENCE)
         return np.maximum(logs, np.float32(SILENCE))
@@ -206,8 +181,8 @@ class Rows:
         said = delayed(shape, self._prepared.said(pair).astype(np.int64))
         later = int(shape.heard(decided, len(said))[-1] - decided) if goes_on else 0
         logs = np.pad(logs, ((0, missing + later * STACK), (0, 0)), constant_values=SILENCE)
-        logs = _noisy(logs, augment, random)
-        logs = _masked(logs, decided * STACK, augment, random)
+        logs = noisy(logs, augment, random)
+        logs = masked(logs, decided * STACK, augment, random)
         wrong = random.random(said.shape) < augment.said
         others = random.integers(0, shape.entries, said.shape)
         back = np.where(wrong & (said != shape.none), others, said)
@@ -215,8 +190,8 @@ class Rows:
 
     def _stacked(self, rows: Sequence[_Row]) -> Batch:
         shape, count = self._shape, len(rows)
-        frames = max(len(row.frames) for row in rows)
-        steps = max(len(row.text) for row in rows)
+        frames = _rounded(max(len(row.frames) for row in rows))
+        steps = _rounded(max(len(row.text) for row in rows))
         letters = [self._letters.numbers(row.pair.question) for row in rows]
         heard = np.zeros((count, frames, WIDTH), np.float32)
         seen = np.zeros((count, steps, frames), np.bool_)
@@ -245,6 +220,11 @@ class Rows:
         return Batch(*(torch.as_tensor(np.asarray(array)) for array in arrays))
 
 
+def _rounded(length: int) -> int:
+    # Few different sizes: libraries keep what they prepared for each one.
+    return -(-length // 8) * 8
+
+
 def _spelt(question: str) -> str:
     return "".join(
         letter for letter in normal(question).casefold() if letter.isalnum() or letter in " '" or ord(letter) > 127
@@ -256,43 +236,3 @@ def _end(logs: Floats) -> int:
     loud = logs.max(axis=1)
     speech = np.flatnonzero(loud > max(SILENCE, float(np.percentile(loud, 95)) - 12) + _SPEECH)
     return int(speech[-1]) // STACK + 1 if len(speech) else 0
-
-
-def _warped(logs: Floats, rate: float, shift: float) -> Floats:
-    """``logs`` spoken ``rate`` times as fast and ``shift`` bands higher, by lines between the points."""
-    if rate != 1:
-        at = np.arange(0, len(logs) - 1, rate)
-        low = at.astype(np.int64)
-        part = (at - low).astype(np.float32)[:, None]
-        logs = logs[low] * (1 - part) + logs[low + 1] * part
-    if shift:
-        at = np.clip(np.arange(BANDS) - shift, 0, BANDS - 1.001)
-        low = at.astype(np.int64)
-        share = (at - low).astype(np.float32)
-        logs = logs[:, low] * (1 - share) + logs[:, low + 1] * share
-    return logs
-
-
-def _noisy(logs: Floats, augment: Augment, random: np.random.Generator) -> Floats:
-    if random.random() >= augment.noisy:
-        return logs
-    level = random.uniform(*augment.noise_db)
-    # Between white and twice as steep as pink; powers of a noise's bands are spread like those of real ones.
-    slope = np.linspace(0, random.uniform(-2.0, 0.5), BANDS)
-    mean = np.exp(np.log(10) / 10 * level + slope) / 20
-    power = mean * random.standard_exponential((len(logs), BANDS), dtype=np.float32)
-    found: Floats = np.log(np.exp(logs) + power)
-    return found
-
-
-def _masked(logs: Floats, until: int, augment: Augment, random: np.random.Generator) -> Floats:
-    logs = logs.copy()
-    middle = logs.mean()
-    for _ in range(augment.masks):
-        width = int(random.integers(0, augment.mask_bands + 1))
-        band = int(random.integers(0, BANDS - width + 1))
-        logs[:until, band : band + width] = middle
-        length = int(random.integers(0, augment.mask_frames + 1))
-        start = int(random.integers(0, max(until - length, 0) + 1))
-        logs[start : start + length] = middle
-    return logs

@@ -86,6 +86,7 @@ lead = 2
 vocabulary = 60
 dropout = 0.0
 evaluate_pairs = 8
+placing = "words"
 {extra["model"]}
 [losses]
 {extra["losses"]}

@@ -112,7 +112,7 @@ def test_turns_are_over_when_the_sound_is(made: Any) -> None:
 def test_changes_of_a_question_stay_in_bounds_and_follow_from_the_seed(made: Any) -> None:
     import torch
 
-    from duplexforge.training.s2s_batches import Augment
+    from duplexforge.training.s2s_augment import Augment
 
     rows, pairs, _ = made
     augment = Augment(said=0.5)
@@ -131,7 +131,7 @@ def test_changes_of_a_question_stay_in_bounds_and_follow_from_the_seed(made: Any
 
 
 def test_nothing_is_changed_where_nothing_is_asked_for(made: Any) -> None:
-    from duplexforge.training.s2s_batches import PLAIN
+    from duplexforge.training.s2s_augment import PLAIN
 
     rows, pairs, kept = made
     heard = rows.question(pairs[0], PLAIN, (0.0, 0.0), np.random.default_rng(0))
