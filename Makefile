@@ -49,7 +49,7 @@ $(VENV)/.lite: $(VENV)/bin/python pyproject.toml requirements.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.lite
-	$(PIP) -e '.[lite,duplex,test]'
+	$(PIP) -e '.[lite,duplex,serve,test]'
 	touch $@
 
 # S3 and SQS as an implementation that nobody here wrote; its requirements do not go with the product's.

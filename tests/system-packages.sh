@@ -1,10 +1,11 @@
 #!/bin/sh
 # Debian packages that some tests want: FFmpeg's shared libraries, with which torchcodec decodes data sets' audio columns, and
-# espeak-ng, which speaks the corpus of dialogues.
+# espeak-ng, which speaks the corpus of dialogues, and Chromium, in which the server's page is tried.
 set -eu
 missing=""
 ldconfig -p | grep -q libavcodec.so || missing="ffmpeg"
 ldconfig -p | grep -q libespeak-ng.so || missing="$missing espeak-ng"
+command -v chromium >/dev/null || missing="$missing chromium"
 if [ -z "$missing" ]; then
     exit 0
 fi

@@ -34,9 +34,12 @@ class Augment(Table):
     """Longest stretch of time, in 10 ms."""
     said: float = Field(default=0.1, ge=0, le=1)
     """Share of audio tokens that are others when they come back in: the model must bear its own errors."""
+    unheard: float = Field(default=0.1, ge=0, le=1)
+    """Share of questions of which nothing is heard. No text follows from silence, so none is asked: it is given, and what the
+    model learns there is to read a text aloud (``voices render``)."""
 
 
-PLAIN = Augment(noise_db=(-90.0, -90.0), noisy=0.0, rate=0.0, bands=0.0, tilt_db=0.0, masks=0, said=0.0)
+PLAIN = Augment(noise_db=(-90.0, -90.0), noisy=0.0, rate=0.0, bands=0.0, tilt_db=0.0, masks=0, said=0.0, unheard=0.0)
 """Nothing changed: for evaluation."""
 
 

@@ -112,6 +112,7 @@ class _Row:
     audio: Ints
     heard_back: Ints
     pair: Pair
+    unheard: bool
 
 
 class Rows:
@@ -176,6 +177,9 @@ class Rows:
         shape = self._shape
         logs = self.question(pair, augment, gain_db, random)
         ended = _end(logs)
+        unheard = bool(random.random() < augment.unheard)
+        if unheard:
+            logs = np.full_like(logs, SILENCE)
         missing = -len(logs) % (STACK * shape.chunk)
         decided = (len(logs) + missing) // STACK
         said = delayed(shape, self._prepared.said(pair).astype(np.int64))
@@ -186,13 +190,13 @@ class Rows:
         wrong = random.random(said.shape) < augment.said
         others = random.integers(0, shape.entries, said.shape)
         back = np.where(wrong & (said != shape.none), others, said)
-        return _Row(scaled(logs).reshape(-1, WIDTH), decided, ended, self.text(pair), said, back, pair)
+        return _Row(scaled(logs).reshape(-1, WIDTH), decided, ended, self.text(pair), said, back, pair, unheard)
 
     def _stacked(self, rows: Sequence[_Row]) -> Batch:
         shape, count = self._shape, len(rows)
         frames = _rounded(max(len(row.frames) for row in rows))
         steps = _rounded(max(len(row.text) for row in rows))
-        letters = [self._letters.numbers(row.pair.question) for row in rows]
+        letters = [[] if row.unheard else self._letters.numbers(row.pair.question) for row in rows]
         heard = np.zeros((count, frames, WIDTH), np.float32)
         seen = np.zeros((count, steps, frames), np.bool_)
         text, text_labels = np.full((count, steps), START), np.full((count, steps), IGNORED)
@@ -207,12 +211,14 @@ class Rows:
             seen[number] = (times < last) & (times >= last - shape.memory)
             text[number, 1 : len(row.text)] = row.text[:-1]
             # Behind the end nothing is asked of the text: nobody chooses it there.
-            text_labels[number, : len(row.text) - shape.books + 2] = row.text[: len(row.text) - shape.books + 2]
+            asked = 0 if row.unheard else len(row.text) - shape.books + 2
+            text_labels[number, :asked] = row.text[:asked]
             audio[number, 1 : len(row.text)] = row.heard_back[:-1]
             audio_labels[number, : len(row.text)] = np.where(row.audio == shape.none, IGNORED, row.audio)
-            turns[number, : row.ended] = 0
-            # Some frames after the last sound nobody can tell yet: neither answer is taught there.
-            turns[number, row.ended + 4 : row.decided] = 1
+            if not row.unheard:
+                turns[number, : row.ended] = 0
+                # Some frames after the last sound nobody can tell yet: neither answer is taught there.
+                turns[number, row.ended + 4 : row.decided] = 1
             spelt[number, : len(letters[number])] = letters[number]
         numbers = ([row.pair.speaker_id for row in rows], [row.pair.emotion_id for row in rows])
         counts = ([len(one) for one in letters], [row.decided for row in rows])
