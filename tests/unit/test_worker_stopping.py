@@ -89,11 +89,12 @@ def test_a_hanging_fetch_does_not_hold_up_the_stop(folder: Path) -> None:
 def test_a_lease_is_renewed_while_the_step_beats(folder: Path) -> None:
     open_queue(folder).put_many([task("one"), task("two")])
     go = threading.Event()
-    worker = make(folder, hold(go), lease_seconds=0.5, stall_seconds=60)
-    other = open_queue(folder, lease_seconds=0.5)
+    # Long enough that a machine with other work to do renews in time, and watched for more than two of them.
+    worker = make(folder, hold(go), lease_seconds=1.5, stall_seconds=60)
+    other = open_queue(folder, lease_seconds=1.5)
     with running(worker) as thread:
         until(lambda: len(step_of(worker).fetched) == 2)
-        ends = time.monotonic() + 1.5
+        ends = time.monotonic() + 3.5
         while time.monotonic() < ends:
             assert other.claim() is None, "neither the running nor the fetched task"
             time.sleep(0.05)
