@@ -79,6 +79,9 @@ def dialogues(
     language: Annotated[str | None, typer.Option("--language", help="Languages, e.g. en,te (default: all).")] = None,
     intents: Annotated[int | None, typer.Option("--intents", min=2, help="At most so many of each language.")] = None,
     variants: Annotated[int, typer.Option("--variants", min=1, help="Voices that ask each sentence in training.")] = 6,
+    framed: Annotated[
+        int, typer.Option("--framed", min=0, help="Of each, so many more with words round it, such as please.")
+    ] = 2,
     speakers: Annotated[str | None, typer.Option("--speakers", help="Voices that answer (default: all four).")] = None,
     emotions: Annotated[str | None, typer.Option("--emotions", help="Emotions of the answers (default: all).")] = None,
     noise: Annotated[float, typer.Option("--noise", min=0, max=1, help="Share of the questions with noise.")] = 0.3,
@@ -99,7 +102,7 @@ def dialogues(
         chosen["speakers"] = tuple(sorted({find_voice(name).id for name in speakers.split(",")}))
     if emotions is not None:
         chosen["emotions"] = tuple(sorted({find_emotion(name) for name in emotions.split(",")}))
-    choice = Choice(seed=seed, variants=variants, noise=noise, neutral=neutral, **chosen)
+    choice = Choice(seed=seed, variants=variants, framed=framed, noise=noise, neutral=neutral, **chosen)
     found = domain.domain([name.strip() for name in language.split(",")] if language else [], intents)
     if dry_run:
         told = report.counted(planned(found, choice))

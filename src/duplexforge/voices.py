@@ -31,6 +31,8 @@ EMOTIONS = (
     "telugu_mild",
 )
 """Emotions and styles by number."""
+_STRENGTH: dict[Accent, float] = {"mild": 0.0, "moderate": 0.5, "heavy": 1.0}
+"""Where an accent lies between the mild one and the heavy one."""
 _OPPOSITE = 1e-6
 """So near to half a turn (radians) two directions are opposite."""
 
@@ -55,20 +57,23 @@ VOICES = (
 
 @dataclass(frozen=True)
 class Controls:
-    """How a voice is to speak: factors on its own pitch, energy (amplitude) and rate, and the strength of its accent."""
+    """How a voice is to speak: factors on its own pitch, energy (amplitude) and rate, and the strength of its accent.
+
+    Without an accent it speaks as its emotion says.
+    """
 
     pitch: float = 1.0
     energy: float = 1.0
     rate: float = 1.0
-    accent: Accent = "moderate"
+    accent: Accent | None = None
 
     def __post_init__(self) -> None:
         for name in ("pitch", "energy", "rate"):
             value = getattr(self, name)
             if not 0.5 <= value <= 2.0:
                 raise UsageError(f"{name} must lie between 0.5 and 2, not at {value}")
-        if self.accent not in ACCENTS:
-            raise UsageError(f"there is no accent {self.accent}; there are {', '.join(ACCENTS)}")
+        if self.accent is not None:
+            find_accent(self.accent)
 
 
 def find_voice(wanted: str | int) -> Voice:
@@ -88,6 +93,28 @@ def find_emotion(wanted: str | int) -> int:
     if text.isdecimal() and int(text) < len(EMOTIONS):
         return int(text)
     raise UsageError(f"there is no emotion {wanted}; there are {', '.join(EMOTIONS)}")
+
+
+def find_accent(wanted: str) -> Accent:
+    """The accent of that name; a UsageError that lists them when there is none."""
+    for accent in ACCENTS:
+        if wanted.strip().lower() == accent:
+            return accent
+    raise UsageError(f"there is no accent {wanted}; there are {', '.join(ACCENTS)}")
+
+
+def manner_of(table: npt.NDArray[Any], emotion: int, accent: Accent | None = None) -> npt.NDArray[np.float32]:
+    """The vector of an emotion, or of an accent, from a model's ``table`` of emotions (rows × width).
+
+    An accent is a row of the same table, moderate lies halfway between the mild one and the heavy one; so it takes the
+    emotion's place, and a UsageError says so when that is not neutral.
+    """
+    if accent is None:
+        return np.asarray(table[emotion], np.float32)
+    if emotion != EMOTIONS.index("neutral"):
+        raise UsageError(f"an accent is spoken in the emotion neutral alone: leave out {accent} or {EMOTIONS[emotion]}")
+    mild, heavy = (table[EMOTIONS.index(f"telugu_{name}")] for name in ("mild", "heavy"))
+    return np.asarray(slerp(mild, heavy, _STRENGTH[accent]), np.float32)
 
 
 def slerp(one: npt.NDArray[Any], other: npt.NDArray[Any], weight: float) -> Floats:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from duplexforge.errors import UsageError
-from duplexforge.voices import ACCENTS, EMOTIONS, VOICES, Controls, Floats, find_emotion, find_voice, slerp
+from duplexforge.voices import (
+    ACCENTS,
+    EMOTIONS,
+    VOICES,
+    Controls,
+    Floats,
+    find_accent,
+    find_emotion,
+    find_voice,
+    manner_of,
+    slerp,
+)
 
 VECTORS = arrays.arrays(np.float64, 8, elements=st.floats(-10, 10)).filter(lambda one: np.linalg.norm(one) > 0.1)
 WEIGHTS = st.floats(0, 1)
@@ -86,8 +97,35 @@ def test_voices_and_emotions_are_found_by_number_name_and_key() -> None:
 
 
 def test_controls_have_ranges() -> None:
-    assert Controls(pitch=0.5, energy=2.0).accent in ACCENTS
+    assert Controls(pitch=0.5, energy=2.0).accent is None
+    assert [Controls(accent=accent).accent for accent in ACCENTS] == list(ACCENTS)
     with pytest.raises(UsageError, match=r"rate must lie between 0\.5 and 2, not at 2\.1"):
         Controls(rate=2.1)
     with pytest.raises(UsageError, match="there is no accent strong"):
         Controls(accent="strong")  # type: ignore[arg-type]
+
+
+TABLE = np.random.default_rng(1).standard_normal((len(EMOTIONS), 8)).astype(np.float32)
+
+
+def test_an_emotion_is_its_row_and_an_accent_lies_between_the_two_of_the_table() -> None:
+    for number in range(len(EMOTIONS)):
+        assert np.array_equal(manner_of(TABLE, number), TABLE[number])
+    neutral = find_emotion("neutral")
+    mild, moderate, heavy = (manner_of(TABLE, neutral, accent) for accent in ACCENTS)
+    assert mild == pytest.approx(TABLE[find_emotion("telugu_mild")], abs=1e-6)
+    assert heavy == pytest.approx(TABLE[find_emotion("telugu_heavy")], abs=1e-6)
+    assert moderate == pytest.approx(slerp(mild, heavy, 0.5), abs=1e-6)
+    assert {one.dtype for one in (mild, moderate, heavy)} == {np.dtype(np.float32)}
+
+
+def test_an_accent_beside_an_emotion_is_refused() -> None:
+    for emotion in set(EMOTIONS) - {"neutral"}:
+        with pytest.raises(UsageError, match=f"leave out heavy or {emotion}$"):
+            manner_of(TABLE, find_emotion(emotion), "heavy")
+
+
+def test_accents_are_found_by_name() -> None:
+    assert [find_accent(f" {accent.upper()}") for accent in ACCENTS] == list(ACCENTS)
+    with pytest.raises(UsageError, match="there is no accent strong; there are mild, moderate, heavy"):
+        find_accent("strong")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,6 +37,8 @@ class Intent:
     held_out: tuple[str, ...]
     answer: str
     unseen: tuple[str, ...] = ()
+    framed: tuple[tuple[str, ...], ...] = ()
+    """For each sentence of ``ask``, the same with words round it; none that validation has, or another intent."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -60,6 +62,8 @@ class _File(BaseModel):
 
     language: str
     intent: list[_Entry]
+    before: list[str] = []
+    after: list[str] = []
 
 
 def languages() -> tuple[str, ...]:
@@ -98,7 +102,12 @@ def parse(text: str, name: str) -> list[Intent]:
         raise InputError(f"{name}, {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     intents = [intent for entry in file.intent for intent in _expanded(entry, file.language, name)]
     _check(intents, file.language, name)
-    return intents
+    for frame in (*file.before, *file.after):
+        _spoken(frame, file.language, f"{name}, before and after")
+    if not (file.before or file.after):
+        return intents
+    known = {bare(sentence) for intent in intents for sentence in intent.sentences}
+    return [replace(intent, framed=tuple(_framed(one, file, known) for one in intent.ask)) for intent in intents]
 
 
 def words(sentence: str) -> list[str]:
@@ -130,9 +139,21 @@ def _expanded(entry: _Entry, language: str, name: str) -> Iterable[Intent]:
             raise InputError(f"{name}, {entry.id}: a sentence names a slot that is not there ({error})") from error
 
 
-def _check(intents: Sequence[Intent], language: str, name: str) -> None:
+def _framed(sentence: str, file: _File, known: Set[str]) -> tuple[str, ...]:
+    """``sentence`` with each frame of the file round it, but for those that are a sentence of some intent."""
+    inside = sentence.rstrip(".?!")
+    both = [f"{frame} {sentence}" for frame in file.before] + [f"{inside}, {frame}" for frame in file.after]
+    return tuple(one for one in both if bare(one) not in known)
+
+
+def _spoken(sentence: str, language: str, where: str) -> None:
     # A language that is new here is taken as it is written.
     script = _SCRIPTS.get(language)
+    if script and not script.fullmatch(sentence):
+        raise InputError(f"{where}: “{sentence}” has a character that {language} is not spoken from")
+
+
+def _check(intents: Sequence[Intent], language: str, name: str) -> None:
     ids: set[str] = set()
     answers: dict[str, str] = {}
     asked: dict[str, str] = {}
@@ -150,9 +171,6 @@ def _check(intents: Sequence[Intent], language: str, name: str) -> None:
                 raise InputError(f"{name}: “{sentence}” is in {other} and in {intent.id}, or twice in one")
             asked[bare(sentence)] = intent.id
         for sentence in (*intent.sentences, intent.answer):
-            if script and not script.fullmatch(sentence):
-                raise InputError(
-                    f"{name}, {intent.id}: “{sentence}” has a character that {language} is not spoken from"
-                )
+            _spoken(sentence, language, f"{name}, {intent.id}")
     if NOT_UNDERSTOOD not in ids:
         raise InputError(f"{name}: there is no intent {NOT_UNDERSTOOD}")

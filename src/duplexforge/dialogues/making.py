@@ -36,7 +36,7 @@ from duplexforge.errors import UsageError
 
 __all__ = ["LICENCE", "VERSION", "make", "settings_of"]
 
-VERSION = 2
+VERSION = 3
 """Of the sentences, voices and rules: a corpus of another version is another corpus."""
 LICENCE = "text: Apache-2.0; speech: synthetic, by espeak-ng (GPL-3.0-or-later)"
 _SETTINGS = "settings.json"

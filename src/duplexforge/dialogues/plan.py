@@ -22,10 +22,12 @@ SPLITS = ("train", "validation", "unseen")
 
 @dataclass(frozen=True)
 class Choice:
-    """What the maker of a corpus chooses: seed, spoken variants of each sentence, share in noise, share of neutral answers."""
+    """What the maker of a corpus chooses: seed, spoken variants of each sentence, those of them with other words round it,
+    share in noise, share of neutral answers."""
 
     seed: int = 0
     variants: int = 6
+    framed: int = 2
     noise: float = 0.3
     neutral: float = 0.4
     speakers: tuple[int, ...] = tuple(voice.id for voice in VOICES)
@@ -74,6 +76,10 @@ def _of(intent: Intent, choice: Choice) -> Iterator[Asked]:
     for place, sentence in enumerate(intent.ask):
         for variant in range(choice.variants):
             yield _pair(intent, choice, "train", f"ask{place}-{variant}", sentence)
+        for variant in range(choice.framed if intent.framed and intent.framed[place] else 0):
+            number = f"ask{place}-framed{variant}"
+            random = Random(f"{choice.seed}/{intent.language}/{intent.id}/frame/{number}")
+            yield _pair(intent, choice, "train", number, random.choice(intent.framed[place]))
     for place, sentence in enumerate(intent.held_out):
         yield _pair(intent, choice, "validation", f"held{place}-wording", sentence, "wording")
         yield _pair(intent, choice, "validation", f"held{place}-both", sentence, "both")

@@ -81,6 +81,12 @@ class BaseCodec:
         rows = encoder.push_wave(wave[None]) + encoder.flush_tokens()
         return np.stack([row[0] for row in rows]) if rows else np.zeros((0, self.books), np.int16)
 
+    def heard(self, row: npt.NDArray[np.integer]) -> Heard:
+        """What one row of codes means: pitches and vector; an InputError when it is none."""
+        if row.shape != (self.books,) or row.min() < 0 or row.max() >= ENTRIES:
+            raise InputError(f"a row of the mode base is {self.books} whole numbers from 0 to {ENTRIES - 1}")
+        return Heard(pitches_of(int(row[0])), self.model.vector(row[1:].astype(np.int64)))
+
     def packet_of(self, row: npt.ArrayLike) -> bytes:
         """The packet of one row of codes; an InputError when it is none."""
         try:
@@ -248,17 +254,18 @@ class BaseDecoder:
         return self._frame(slot, row)
 
     def _frame(self, slot: int, row: npt.NDArray[np.integer]) -> Wave:
-        return self._spoken(slot, self._model.vector(row[1:].astype(np.int64)), pitches_of(int(row[0])))
+        return self.speak(slot, Heard(pitches_of(int(row[0])), self._model.vector(row[1:].astype(np.int64))))
 
     def _concealed(self, slot: int) -> Wave:
         """What a missing frame sounds like: the one before, fading."""
         past = self._slots[slot].past
         vector = past.vector.copy()
         vector[:GAINS] = vector[GAINS - 1] - _FADE_DB * (np.arange(GAINS) + 1) / GAINS
-        return self._spoken(slot, vector, np.full(2, past.pitch))
+        return self.speak(slot, Heard(np.full(2, past.pitch), vector))
 
-    def _spoken(self, slot: int, vector: npt.NDArray[np.float64], pitches: npt.NDArray[np.float64]) -> Wave:
-        mine = self._slots[slot]
+    def speak(self, slot: int, heard: Heard) -> Wave:
+        """The samples (hop) of one frame of ``slot`` that is decoded already."""
+        mine, (pitches, vector) = self._slots[slot], heard
         knots, mine.past = self._model.knots(mine.past, vector, pitches)
         moved = np.clip(pitches * mine.pitch, LOWEST, LOWEST * 2**OCTAVES) * (pitches > 0)
         wave = mine.voice.sing(replace(knots, pitches=moved)) * np.linspace(mine.before, mine.energy, HOP)

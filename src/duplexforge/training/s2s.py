@@ -89,6 +89,7 @@ class S2STrainer:
             )
         pairs = {split: read_pairs(recipe.data.folder, split) for split in SPLITS}
         codec: Speaks = open_codec(self._model.codec)  # type: ignore[assignment]
+        self._codec_weights = f"{codec.weights:08x}"
         self._shape, self._vocabulary, letters = self._facts(pairs["train"], codec)
         kept = prepared(recipe.data.folder, [pair for rows in pairs.values() for pair in rows], codec)
         self._rows = Rows(self._shape, kept, self._vocabulary, letters, placing=self._model.placing)
@@ -209,6 +210,7 @@ class S2STrainer:
         facts = {
             "recipe": self._recipe.model_dump_json(exclude={"output", "data"}),
             "codec": self._model.codec,
+            weights.CODEC_WEIGHTS: self._codec_weights,
         }
         weights.write(path, weights.Weights(self._shape, self._vocabulary, arrays, facts))
         return [path]

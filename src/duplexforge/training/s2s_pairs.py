@@ -40,6 +40,7 @@ class Speaks(Protocol):
 
     books: int
     entries: int
+    weights: int
 
     def tokens(self, wave: Floats) -> npt.NDArray[np.int16]:
         """Tokens (frames × books, 25 Hz) of a wave at 16 kHz."""

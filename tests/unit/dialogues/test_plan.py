@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duplexforge.dialogues.domain import NOT_UNDERSTOOD, domain
+from duplexforge.dialogues.domain import NOT_UNDERSTOOD, bare, domain
 from duplexforge.dialogues.plan import Choice, planned
 from duplexforge.dialogues.report import Report, counted
 from duplexforge.dialogues.styles import HELD_OUT_USERS, USERS
@@ -58,7 +59,7 @@ def test_no_two_pairs_share_a_question_file() -> None:
 def test_voices_and_emotions_are_spread() -> None:
     report = counted(USUAL)
     total = report.pairs["train"]
-    assert total == sum(len(intent.ask) for intent in ALL) * Choice().variants >= 4_000
+    assert total == sum(len(intent.ask) for intent in ALL) * (Choice().variants + Choice().framed) >= 4_000
     assert all(abs(count / total - 1 / len(VOICES)) < 0.03 for count in report.speakers.values())
     shares = {name: count / total for name, count in report.emotions.items()}
     assert abs(shares["neutral"] - (0.4 + 0.6 / 9)) < 0.03
@@ -69,17 +70,35 @@ def test_voices_and_emotions_are_spread() -> None:
 @given(
     seed=st.integers(0, 2**32),
     variants=st.integers(1, 3),
+    framed=st.integers(0, 2),
     more=st.integers(0, 2),
     noise=st.floats(0, 1),
     neutral=st.floats(0, 1),
 )
 def test_more_variants_change_no_pair_that_is_there(
-    seed: int, variants: int, more: int, noise: float, neutral: float
+    seed: int, variants: int, framed: int, more: int, noise: float, neutral: float
 ) -> None:
-    few = planned(SOME[:3], Choice(seed=seed, variants=variants, noise=noise, neutral=neutral))
-    many = planned(SOME[:5], Choice(seed=seed, variants=variants + more, noise=noise, neutral=neutral))
+    less = Choice(seed=seed, variants=variants, framed=framed, noise=noise, neutral=neutral)
+    few = planned(SOME[:3], less)
+    many = planned(SOME[:5], replace(less, variants=variants + more, framed=framed + more))
     assert set(few) <= set(many)
-    assert few == planned(SOME[:3], Choice(seed=seed, variants=variants, noise=noise, neutral=neutral))
+    assert few == planned(SOME[:3], less)
+
+
+def test_framed_questions_are_none_that_validation_has() -> None:
+    plain = {(intent.language, sentence) for intent in ALL for sentence in intent.ask}
+    framed = [one for one in USUAL if "framed" in one.number]
+    assert len(framed) == sum(len(intent.ask) for intent in ALL) * Choice().framed
+    held = {bare(sentence) for intent in ALL for sentence in (*intent.held_out, *intent.unseen)}
+    for one in framed:
+        language = one.answer.intent.language
+        assert (language, one.question) not in plain
+        assert bare(one.question) not in held
+        assert any(bare(sentence) in bare(one.question) for sentence in one.answer.intent.ask), one.question
+    # Some frame makes a held-out sentence of a trained one: that is what is left out.
+    hobby = next(intent for intent in ALL if intent.id == "hobby" and intent.language == "en")
+    assert "Tell me, what is your hobby?" in hobby.held_out
+    assert len(hobby.framed[0]) == len(hobby.framed[1]) - 1
 
 
 @settings(deadline=None, max_examples=20)

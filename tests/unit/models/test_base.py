@@ -223,6 +223,20 @@ def test_any_tokens_decode_to_bounded_sound(seed: int) -> None:
     assert np.abs(loud.push_tokens(tokens)).max() <= 1
 
 
+def test_a_row_that_is_decoded_already_sounds_the_same(codec: BaseCodec, wave: np.ndarray) -> None:
+    tokens, decoder = codec.tokens(wave), codec.decoder(2)
+    decoder.set_controls(1, pitch=1.2, energy=0.5)
+    said = np.concatenate([decoder.speak(1, codec.heard(row)) for row in tokens])
+    other = codec.decoder()
+    other.set_controls(0, pitch=1.2, energy=0.5)
+    assert np.array_equal(said, other.push_tokens(tokens[None])[0])
+    # The slot beside it has said nothing yet.
+    assert np.array_equal(decoder.speak(0, codec.heard(tokens[0])), codec.decoder().push_tokens(tokens[None, :1])[0])
+    for row in (tokens[0, :5], tokens[:1], np.full(6, 1024), np.full(6, -1)):
+        with pytest.raises(InputError, match="a row of the mode base is 6 whole numbers"):
+            codec.heard(row)
+
+
 def test_tokens_of_another_shape_are_refused(codec: BaseCodec) -> None:
     decoder = codec.decoder()
     with pytest.raises(InputError, match=r"1 × frames × 6, not \(1, 2, 5\)"):

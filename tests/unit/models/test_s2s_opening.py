@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from duplexforge.errors import DuplexforgeError, ModelError, UsageError
+from duplexforge.models.base import open_mode
 from duplexforge.models.s2s import opening, weights
 from duplexforge.models.s2s.features import WIDTH
 from duplexforge.models.s2s.opening import ENGINES, open_s2s
@@ -79,6 +80,14 @@ def test_a_model_of_another_codec_and_a_missing_torch_are_told_so(
     weights.write(tmp_path / "small.safetensors", drawn(SMALL))
     with pytest.raises(ModelError, match=r"says 2 books of 8, and the codec has 6 of 1024"):
         open_s2s(weights=tmp_path / "small.safetensors")
+    told = open_mode("base").weights
+    for digest in (told, told ^ 1):
+        found = drawn(FITTING)
+        path = tmp_path / f"{digest:08x}.safetensors"
+        weights.write(path, replace(found, facts={**found.facts, weights.CODEC_WEIGHTS: f"{digest:08x}"}))
+    assert open_s2s(weights=tmp_path / f"{told:08x}.safetensors").base.weights == told
+    with pytest.raises(ModelError, match="other weights of the codec"):
+        open_s2s(weights=tmp_path / f"{told ^ 1:08x}.safetensors")
     (tmp_path / "text.safetensors").write_bytes(b"text")
     with pytest.raises(ModelError, match="safetensors"):
         open_s2s(weights=tmp_path / "text.safetensors")

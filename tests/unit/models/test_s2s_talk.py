@@ -6,12 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from duplexforge.errors import InputError, UsageError
 from duplexforge.models.s2s.features import WIDTH
+from duplexforge.models.s2s.plain import PlainSteps
+from duplexforge.models.s2s.plain_arrays import drawn
 from duplexforge.models.s2s.sampling import Sampling
+from duplexforge.models.s2s.streams import placed
 from duplexforge.models.s2s.talk import Manner, Talk, generate, generate_streaming
-from duplexforge.models.s2s.vocabulary import END, PAD, START
+from duplexforge.models.s2s.vocabulary import END, PAD, START, UNKNOWN
 from tests.unit.models.s2s_made import SMALL, Scripted
 
 
@@ -129,6 +134,88 @@ def test_seeds_repeat_and_belong_to_the_slot() -> None:
     assert three[0].audio.tolist() == three[2].audio.tolist() != three[1].audio.tolist()
     alone = generate(Talk(Even(SMALL, 1)), [turn(1, 2)], [manners[1]])[0]
     assert alone.audio.tolist() == three[1].audio.tolist()
+
+
+# -- a text that is given ----------------------------------------------------------------------------------------------
+
+
+def test_a_given_text_is_said_one_piece_a_step_as_the_training_places_it() -> None:
+    steps = Scripted(SMALL, slots=1, frames=7)
+    given_text = [9, 4, 4, UNKNOWN, 11]
+    answer = generate(Talk(steps), [turn(3, 2)], [Manner()], [given_text])[0]
+    assert (answer.text, answer.ended, len(answer.audio)) == (given_text, True, 7)
+    texts = [int(text[0]) for text, _ in steps.taken]
+    wanted = placed(SMALL, [(0.0, given_text[:2]), (0.0, given_text[2:])], 7)
+    assert texts == [START, *wanted[: len(texts) - 1].tolist()]
+
+
+def test_an_end_waits_for_the_text_and_other_slots_say_their_own() -> None:
+    eager = Scripted(SMALL, slots=2, pieces=(END,) * 20)
+    first, second = generate(Talk(eager), [turn(1, 2)] * 2, [Manner()] * 2, [[7] * 9, []])
+    # Nine pieces take the steps 0 to 8; the end of step 9 leaves the frames before it.
+    assert (first.text, len(first.audio)) == ([7] * 9, 9 - SMALL.lead)
+    assert (second.text, len(second.audio)) == ([], 1)
+    chatty = Scripted(SMALL, slots=1, pieces=(5,) * 20, frames=4)
+    assert generate(Talk(chatty), [turn(1, 2)], [Manner()], [[7]])[0].text == [7]
+
+
+HOT = Manner(text=Sampling(1.0, 0), audio=Sampling(1.5, 0))
+PIECES = st.lists(
+    st.sampled_from([UNKNOWN, *range(START + 1, SMALL.vocabulary)]), max_size=SMALL.steps - SMALL.books + 1
+)
+
+
+@given(text=PIECES, seed=st.integers(0, 1000), frames=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_any_text_that_fits_is_said_and_a_stream_says_it_as_a_whole_turn_does(
+    text: list[int], seed: int, frames: int
+) -> None:
+    manner, heard = replace(HOT, seed=seed), np.random.default_rng(seed).standard_normal((frames * 2, WIDTH))
+    talk = Talk(PlainSteps(drawn(SMALL, 5), 1))
+    whole = generate(talk, [heard.astype(np.float32)], [manner], [text])[0]
+    chunks = heard.astype(np.float32).reshape(-1, 2, WIDTH)
+    said = list(generate_streaming(talk, chunks, manner, decide=lambda _: False, text=text))
+    assert [one.audio.tolist() for one in said if one.audio is not None] == whole.audio.tolist()
+    assert [one.text for one in said if one.text not in (PAD, END)] == whole.text
+    if text:
+        assert whole.text == text
+        assert [one.text for one in said[: len(text)]] == text
+        assert {one.text for one in said[len(text) :]} <= {PAD, END}
+    assert len(said) <= SMALL.steps
+    assert said[-1].ended
+
+
+def test_a_text_that_fits_to_the_last_step_ends_there() -> None:
+    longest = [7] * (SMALL.steps - SMALL.books + 1)
+    eager = Scripted(SMALL, slots=1, pieces=(END,) * 99)
+    answer = generate(Talk(eager), [turn(1, 2)], [Manner()], [longest])[0]
+    assert (answer.text, answer.ended) == (longest, True)
+    assert len(eager.taken) == SMALL.steps
+
+
+def test_a_text_leaves_the_draws_of_the_sound_alone() -> None:
+    class Even(Scripted):
+        def speak(self, text, audio, mask):  # type: ignore[no-untyped-def]
+            said, sound = super().speak(text, audio, mask)
+            return said, np.zeros_like(sound)
+
+    manner = Manner(audio=Sampling(1.0, 0), seed=4)
+    one, other = (generate(Talk(Even(SMALL, 1)), [turn(1, 2)], [manner], [text])[0] for text in ([], [8, 9, 4]))
+    assert one.text != other.text
+    assert one.audio.tolist() == other.audio.tolist()
+
+
+def test_a_text_that_cannot_be_said_is_refused_and_changes_nothing() -> None:
+    talk = Talk(Scripted(SMALL, slots=1))
+    room = SMALL.steps - SMALL.books + 1
+    with pytest.raises(InputError, match=f"has {room + 1} pieces, and an answer of this model has room for {room}"):
+        talk.begin(0, Manner(), [7] * (room + 1))
+    for piece in (PAD, END, START, -1, SMALL.vocabulary):
+        with pytest.raises(InputError, match=f"{piece} is no piece of text"):
+            talk.begin(0, Manner(), [7, piece])
+    assert not talk.speaking.any()
+    with pytest.raises(InputError, match="1 turns and 1 manners and 2 texts"):
+        generate(talk, [turn(1, 2)], [Manner()], [[], []])
 
 
 def test_what_is_wrong_is_said() -> None:

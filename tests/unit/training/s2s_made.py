@@ -18,7 +18,7 @@ ANSWERS = {"low": "go down now", "high": "please go up", "middle": "stay", "р░кр
 class Loudness:
     """A codec of two books: how loud a frame is, and its strongest band."""
 
-    books, entries = 2, 16
+    books, entries, weights = 2, 16, 0x1234ABCD
 
     def tokens(self, wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
         frames = wave[: len(wave) // 640 * 640].reshape(-1, 640)

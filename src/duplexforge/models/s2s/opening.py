@@ -11,7 +11,7 @@ on a GPU too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,8 @@ from duplexforge.models.s2s.vocabulary import Vocabulary
 from duplexforge.models.weights_file import FOLDER
 
 __all__ = ["ENGINES", "Opened", "open_s2s", "read_weights", "shipped"]
+
+Facts = Mapping[str, str]
 
 
 class Opened(NamedTuple):
@@ -61,13 +63,18 @@ def open_s2s(slots: int = 1, *, engine: str = "plain", weights: Path | None = No
         raise UsageError(f"the engine {engine} runs on the CPU alone: take the engine torch for {device}")
     if slots < 1:
         raise UsageError(f"a model wants at least one slot, not {slots}")
-    steps, vocabulary = ENGINES[engine](weights, slots, device)
+    steps, vocabulary, facts = ENGINES[engine](weights, slots, device)
     base = open_mode("base")
-    _fit(steps.shape, base)
+    _fit(steps.shape, facts, base)
     return Opened(steps, vocabulary, base)
 
 
-def _fit(shape: Shape, base: BaseCodec) -> None:
+def _fit(shape: Shape, facts: Facts, base: BaseCodec) -> None:
+    if facts.get(files.CODEC_WEIGHTS, f"{base.weights:08x}") != f"{base.weights:08x}":
+        raise ModelError(
+            "the model was trained on the codes of other weights of the codec than those that are here: "
+            "to this codec they say something else"
+        )
     if (shape.books, shape.entries) != (base.books, base.entries):
         raise ModelError(
             f"the model says {shape.books} books of {shape.entries}, and the codec has {base.books} of {base.entries}: "
@@ -75,14 +82,14 @@ def _fit(shape: Shape, base: BaseCodec) -> None:
         )
 
 
-def _plain(path: Path | None, slots: int, _: str) -> tuple[Steps, Vocabulary]:
+def _plain(path: Path | None, slots: int, _: str) -> tuple[Steps, Vocabulary, Facts]:
     from duplexforge.models.s2s.plain import PlainSteps
 
     found = read_weights(path)
-    return PlainSteps(found, slots), found.vocabulary
+    return PlainSteps(found, slots), found.vocabulary, found.facts
 
 
-def _torch(path: Path | None, slots: int, device: str) -> tuple[Steps, Vocabulary]:
+def _torch(path: Path | None, slots: int, device: str) -> tuple[Steps, Vocabulary, Facts]:
     found = read_weights(path)
     if find_spec("torch") is None:
         raise ModelError("the engine torch wants torch: pip install torch, or take the engine plain")
@@ -94,19 +101,19 @@ def _torch(path: Path | None, slots: int, device: str) -> tuple[Steps, Vocabular
     except (RuntimeError, AssertionError) as error:  # a name that torch does not know, or a device that is not there
         told = str(error).splitlines()[0].rstrip(".")
         raise ModelError(f"torch cannot run the model on {device}: {told}") from error
-    return TorchSteps(network, slots), found.vocabulary
+    return TorchSteps(network, slots), found.vocabulary, found.facts
 
 
-def _onnx(path: Path | None, slots: int, _: str) -> tuple[Steps, Vocabulary]:
+def _onnx(path: Path | None, slots: int, _: str) -> tuple[Steps, Vocabulary, Facts]:
     if path is None:
         raise ModelError("the engine onnx wants a folder of graphs: duplexforge train export-onnx writes one")
     from duplexforge.models.s2s.onnx_steps import OnnxSteps
 
     steps = OnnxSteps(path, slots)
-    return steps, steps.vocabulary
+    return steps, steps.vocabulary, {}
 
 
-ENGINES: dict[str, Callable[[Path | None, int, str], tuple[Steps, Vocabulary]]] = {
+ENGINES: dict[str, Callable[[Path | None, int, str], tuple[Steps, Vocabulary, Facts]]] = {
     "plain": _plain,
     "torch": _torch,
     "onnx": _onnx,

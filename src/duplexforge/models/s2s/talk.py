@@ -9,6 +9,9 @@
 
 ``Steps`` is what an implementation of the model must have; the one in torch is ``network.TorchSteps``. Random numbers are
 drawn for each slot by a generator of its own, from the seed of its manner: what a slot says depends on nobody else.
+
+A slot may be told its text: ``talk.begin(slot, manner, text)`` says those pieces one a step from the first step on, as the
+training places them, and only the sound is the model's own.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from duplexforge.models.s2s.features import SILENCE, WIDTH, scaled
 from duplexforge.models.s2s.sampling import GREEDY, USUAL, Sampling, choose
 from duplexforge.models.s2s.shape import Shape
 from duplexforge.models.s2s.streams import undelayed
-from duplexforge.models.s2s.vocabulary import END, PAD, START
+from duplexforge.models.s2s.vocabulary import END, PAD, START, UNKNOWN
 
 __all__ = ["Answer", "Manner", "Said", "Steps", "Talk", "generate", "generate_streaming"]
 
@@ -94,6 +97,8 @@ class _Slot:
 
     random: np.random.Generator
     manner: Manner
+    given: tuple[int, ...] = ()
+    """Pieces that are said whatever the model would say; none: it says its own."""
     step: int = 0
     text: int = START
     rows: list[Ints] = field(default_factory=list)
@@ -121,11 +126,15 @@ class Talk:
             raise InputError(f"the model hears chunks of shape {wanted}, not {frames.shape}")
         return self._steps.hear(frames, np.ones(self._steps.slots, np.bool_) if mask is None else mask)
 
-    def begin(self, slot: int, manner: Manner) -> None:
-        """Decide that ``slot`` answers now what it has heard; an answer that it was in is dropped."""
+    def begin(self, slot: int, manner: Manner, text: Sequence[int] = ()) -> None:
+        """Decide that ``slot`` answers now what it has heard; an answer that it was in is dropped.
+
+        ``text`` are the pieces that it is to say (none: its own); InputError when they are none or find no room.
+        """
+        given = _given(self.shape, text)
         self._speakers[slot] = _vector(manner.speaker, self._steps.speakers, "speaker")
         self._emotions[slot] = _vector(manner.emotion, self._steps.emotions, "emotion")
-        self._slots[slot] = _Slot(np.random.Generator(np.random.Philox(manner.seed)), manner)
+        self._slots[slot] = _Slot(np.random.Generator(np.random.Philox(manner.seed)), manner, given)
         self._steps.begin(self._mask([slot]), self._speakers, self._emotions)
 
     def say(self, mask: Mask | None = None) -> dict[int, Said]:
@@ -161,8 +170,11 @@ class Talk:
         return Said(piece, undelayed(shape, np.stack(one.rows[-shape.wait - 1 :]))[0] if whole else None, ended)
 
     def _open(self, one: _Slot, said: Floats) -> Floats:
-        """The logits of what may be said: never the start, and no end before there is a frame."""
+        """The logits of what may be said: a given text alone; never the start, and no end before there is a frame."""
         found = said.copy()
+        if one.given:
+            due = one.given[one.step : one.step + 1]
+            found[np.isin(np.arange(len(found)), due or (PAD, END), invert=True)] = -np.inf
         found[START] = -np.inf
         if one.step <= self.shape.lead:
             found[END] = -np.inf
@@ -181,13 +193,17 @@ class Talk:
         return mask
 
 
-def generate(talk: Talk, heard: Sequence[Floats], manners: Sequence[Manner]) -> list[Answer]:
+def generate(
+    talk: Talk, heard: Sequence[Floats], manners: Sequence[Manner], texts: Sequence[Sequence[int]] | None = None
+) -> list[Answer]:
     """The answers to whole turns (frames × 320 each), one a slot from the first on; the slots are started afresh.
 
-    A turn's last chunk is filled up with silence.
+    A turn's last chunk is filled up with silence. ``texts`` are the pieces that each is to say (empty: its own).
     """
-    if len(heard) != len(manners):
-        raise InputError(f"{len(heard)} turns and {len(manners)} manners: one of each a slot is wanted")
+    texts = [()] * len(heard) if texts is None else texts
+    if not len(heard) == len(manners) == len(texts):
+        told = f"{len(heard)} turns and {len(manners)} manners and {len(texts)} texts"
+        raise InputError(f"{told}: one of each a slot is wanted")
     talk.reset()
     slots = len(talk.speaking)
     chunks = [list(_chunks(talk.shape, one)) for one in heard]
@@ -198,8 +214,8 @@ def generate(talk: Talk, heard: Sequence[Floats], manners: Sequence[Manner]) -> 
             if number < len(mine):
                 frames[slot], mask[slot] = mine[number], True
         talk.hear(frames, mask)
-    for slot, manner in enumerate(manners):
-        talk.begin(slot, manner)
+    for slot, (manner, text) in enumerate(zip(manners, texts, strict=True)):
+        talk.begin(slot, manner, text)
     said: list[list[Said]] = [[] for _ in heard]
     while talk.speaking.any():
         for slot, one in talk.say().items():
@@ -208,12 +224,12 @@ def generate(talk: Talk, heard: Sequence[Floats], manners: Sequence[Manner]) -> 
 
 
 def generate_streaming(
-    talk: Talk, frames: Iterable[Floats], manner: Manner, *, decide: Callable[[float], bool]
+    talk: Talk, frames: Iterable[Floats], manner: Manner, *, decide: Callable[[float], bool], text: Sequence[int] = ()
 ) -> Iterator[Said]:
     """What slot 0 says while it hears ``frames`` (chunk × 320 each), up to its answer's end.
 
     ``decide`` is asked after each chunk, with the model's probability that the turn has ended, whether to answer now. When
-    the frames end first, the turn has ended. The talk wants one slot.
+    the frames end first, the turn has ended. ``text`` is what it is to say, as in :meth:`Talk.begin`. The talk wants one slot.
     """
     if len(talk.speaking) != 1:
         raise UsageError("a stream of one voice wants a talk of one slot")
@@ -223,7 +239,7 @@ def generate_streaming(
     while not begun:
         chunk = next(stream, None)
         begun = chunk is None or decide(float(talk.hear(chunk[None])[0]))
-    talk.begin(0, manner)
+    talk.begin(0, manner, text)
     due = talk.shape.burst
     while True:
         for _ in range(due):
@@ -248,6 +264,19 @@ def _answer(shape: Shape, said: Sequence[Said]) -> Answer:
     text = [one.text for one in said if one.text not in (PAD, END)]
     ended = any(one.text == END for one in said)
     return Answer(text, np.stack(audio) if audio else np.zeros((0, shape.books), np.int64), ended)
+
+
+def _given(shape: Shape, text: Sequence[int]) -> tuple[int, ...]:
+    # The end stands behind the last piece at the earliest, and the books behind the first fall silent after it.
+    room = shape.steps - shape.books + 1
+    if len(text) > room:
+        raise InputError(f"the text has {len(text)} pieces, and an answer of this model has room for {room}")
+    wrong = [piece for piece in text if not UNKNOWN <= piece < shape.vocabulary or piece == START]
+    if wrong:
+        raise InputError(
+            f"{wrong[0]} is no piece of text: the model has {UNKNOWN} to {shape.vocabulary - 1} without {START}"
+        )
+    return tuple(text)
 
 
 def _vector(wanted: int | Floats, table: Floats, what: str) -> Floats:

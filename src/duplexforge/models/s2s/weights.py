@@ -19,9 +19,11 @@ from duplexforge.models import weights_file
 from duplexforge.models.s2s.shape import Shape
 from duplexforge.models.s2s.vocabulary import Vocabulary
 
-__all__ = ["NAME", "Weights", "read", "write"]
+__all__ = ["CODEC_WEIGHTS", "NAME", "Weights", "read", "write"]
 
 NAME = "s2s.safetensors"
+CODEC_WEIGHTS = "codec_weights"
+"""The fact that tells the codec's weights, eight hexadecimal digits: to other weights the model's codes mean other sounds."""
 _LARGEST = float(np.finfo(np.float16).max)
 
 
