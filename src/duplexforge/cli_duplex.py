@@ -69,7 +69,11 @@ Window = Annotated[float | None, typer.Option("--window", help="Also make window
 Overlap = Annotated[float, typer.Option("--overlap", help="Seconds that neighbouring windows share.")]
 Splits = Annotated[str, typer.Option("--splits", help="Shares of train,validation,test; no speaker is in two.")]
 Embedding = Annotated[
-    str, typer.Option("--embedding", help="Speaker embeddings: none, or onnx:PATH of a speaker network.")
+    str,
+    typer.Option(
+        "--embedding",
+        help="Speaker embeddings: none, onnx:PATH of a speaker network, or PATH.safetensors of train speakers.",
+    ),
 ]
 AudioFormat = Annotated[str, typer.Option("--audio-format", help="flac or wav.")]
 Shards = Annotated[bool, typer.Option("--shards", help="Write WebDataset tar shards of all windows too.")]

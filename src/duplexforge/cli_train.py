@@ -125,6 +125,27 @@ def s2s(
 
 
 @train_app.command()
+def speakers(
+    recipe: Recipe,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder made by duplexforge data speakers.")
+    ] = None,
+    output_dir: OutputDir = None,
+    batch_size: BatchSize = None,
+    num_epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    precision: Precision = None,
+    overfit: Overfit = None,
+    seed: Seed = None,
+    wandb_project: Wandb = None,
+    resume: Resume = None,
+    json: Json = False,
+) -> None:
+    """Train a speaker encoder, which ``duplex build --embedding`` takes: 192 numbers that tell whose voice it is."""
+    _run("speakers", locals())
+
+
+@train_app.command()
 def lora(
     recipe: Recipe,
     data_dir: Annotated[

@@ -2,6 +2,7 @@
 
 ``none`` measures nothing; the column is then null and the side is flagged, for zeros would look like a voice.
 ``onnx:<path>`` runs a speaker network on the CPU, one thread (so that numbers do not depend on the machine's cores).
+``<path>.safetensors`` runs the weights that ``duplexforge train speakers`` exports, with numpy alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from duplexforge.duplex.corpus import Audio, Samples, Track, Utterance
 from duplexforge.duplex.fbank import BANDS, HOP, RATE, WINDOW, Taper, fbank
 from duplexforge.errors import ConfigError, ModelError
 from duplexforge.loading.schema import EMBEDDING_SIZE
+from duplexforge.models import speakers
 
 __all__ = ["Embedder", "embed_track", "load_embedder", "voice_of"]
 
@@ -28,6 +30,7 @@ _LEAST_SECONDS = 1.0
 _MOST_SECONDS = 60.0
 # Samples that are all below the last of 16 bits are silence.
 _SILENT = 1.0 / 32768.0
+_OWN = ".safetensors"
 
 
 class Embedder(Protocol):
@@ -41,7 +44,7 @@ class Embedder(Protocol):
 
 
 def load_embedder(name: str) -> Embedder:
-    """The engine of that name: ``none`` or ``onnx:<path>``.
+    """The engine of that name: ``none``, ``onnx:<path>`` or ``<path>.safetensors``.
 
     ModelError when the file is absent or no network, ConfigError when it is another kind of network, when onnxruntime is
     not installed, and for any other name.
@@ -51,7 +54,11 @@ def load_embedder(name: str) -> Embedder:
         return _None()
     if engine == "onnx" and path:
         return _Onnx(Path(path))
-    raise ConfigError(f"{name!r} is no speaker engine: none, or onnx:<path of a speaker network>")
+    if name.endswith(_OWN):
+        return _Own(Path(name))
+    raise ConfigError(
+        f"{name!r} is no speaker engine: none, onnx:<path of a speaker network>, or <path>{_OWN} of train speakers"
+    )
 
 
 def embed_track(embedder: Embedder, track: Track) -> Embedding | None:
@@ -113,18 +120,14 @@ class _Onnx:
         if others:
             raise ConfigError(f"{path.name} is no speaker network: it has {len(others) + 1} inputs instead of one")
         self._check(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        self.name = f"onnx:{path.name}@{digest[:12]}"
+        self.name = f"onnx:{_told(path)}"
 
     def embed(self, samples_16k: Samples) -> Embedding | None:
-        heard = np.where(np.isfinite(samples_16k), samples_16k, np.float32(0.0))
-        if len(heard) < _LEAST_SECONDS * RATE or np.abs(heard).max() < _SILENT:
+        heard = _heard(samples_16k)
+        if heard is None:
             return None
         features = fbank(heard * self._scale, self._taper)
-        found = self._run((features - features.mean(axis=0))[None])[0].astype(np.float64)
-        length = float(np.linalg.norm(found))
-        # What a network makes of odd input may be no direction at all; then nothing was measured.
-        return (found / length).astype(np.float32) if np.isfinite(length) and length > 0 else None
+        return _unit(self._run((features - features.mean(axis=0))[None])[0])
 
     def _run(self, features: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         answer: npt.NDArray[Any] = self._session.run([self._output.name], {self._input.name: features})[0]
@@ -139,6 +142,38 @@ class _Onnx:
             raise ConfigError(f"{path.name} does not take a filter bank of [1, frames, {BANDS}]: {first}") from error
         if shape != (1, EMBEDDING_SIZE):
             raise ConfigError(f"{path.name} makes {list(shape)} of a voice, a data set holds [1, {EMBEDDING_SIZE}]")
+
+
+class _Own:
+    """The encoder of :mod:`duplexforge.models.speakers`."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ModelError(f"there is no speaker encoder at {path}")
+        self._encoder = speakers.read(path)
+        self.name = f"speakers:{_told(path)}"
+
+    def embed(self, samples_16k: Samples) -> Embedding | None:
+        heard = _heard(samples_16k)
+        return None if heard is None else _unit(self._encoder.embed(heard))
+
+
+def _told(path: Path) -> str:
+    """The weights at ``path`` by their name and what they are."""
+    return f"{path.name}@{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+
+
+def _heard(samples: Samples) -> Samples | None:
+    """``samples`` with silence for what is no number; None when there is too little to tell a voice by."""
+    heard = np.where(np.isfinite(samples), samples, np.float32(0.0))
+    return None if len(heard) < _LEAST_SECONDS * RATE or np.abs(heard).max() < _SILENT else heard
+
+
+def _unit(found: npt.NDArray[Any]) -> Embedding | None:
+    """``found`` made 1 long. What a network makes of odd input may be no direction at all; then nothing was measured."""
+    wide = found.astype(np.float64)
+    length = float(np.linalg.norm(wide))
+    return (wide / length).astype(np.float32) if np.isfinite(length) and length > 0 else None
 
 
 def _opened(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Reads and writes the weights that come with the project: the safetensors format, with numpy alone.
+"""Reads and writes weights, those that come with the project and others: the safetensors format, with numpy alone.
 
 A file is eight bytes of length, a JSON header that names each array with its type, shape and place, and the raw arrays.
 Nothing in it can run, unlike a pickle, and no more of it is trusted than the header says and the file holds.
@@ -38,7 +38,7 @@ def read(path: Path) -> tuple[Arrays, dict[str, str]]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read the codec's weights {path}: {error.strerror}; reinstall duplexforge") from error
+        raise ModelError(f"cannot read the weights {path}: {error.strerror}{_cure(path)}") from error
     try:
         length = int.from_bytes(data[:8], "little")
         if not 0 < length <= min(_LONGEST_HEADER, len(data) - 8):
@@ -48,7 +48,11 @@ def read(path: Path) -> tuple[Arrays, dict[str, str]]:
         body = memoryview(data)[8 + length :]
         return {name: _array(entry, body) for name, entry in header.items()}, metadata
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is no safetensors file of the codec: {error}") from error
+        raise ModelError(f"{path} is no safetensors file: {error}") from error
+
+
+def _cure(path: Path) -> str:
+    return "; it comes with duplexforge: reinstall that" if path.parent == FOLDER else ""
 
 
 def _array(entry: dict[str, Any], body: memoryview) -> npt.NDArray[Any]:

@@ -19,6 +19,7 @@ TRAINERS = {
     "base": "duplexforge.training.base:BaseTrainer",
     "lora": "duplexforge.training.lora:LoraTrainer",
     "s2s": "duplexforge.training.s2s:S2STrainer",
+    "speakers": "duplexforge.training.speaker_encoder:SpeakerTrainer",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from tests.duplex.magichub import make_corpus
 from tests.duplex.network import speaker_network
 from tests.duplex.tokenizer import tiny_tokenizer
 from tests.unit.duplex.building import sides, tree
+from tests.unit.models.speakers_made import written
 
 
 class Done(NamedTuple):
@@ -204,6 +206,21 @@ def test_voices_from_a_network_all_the_way(run: Run, place: Path) -> None:
     speaker_network(place / "nets" / "net.onnx")
     run(*common[:-1], "onnx:nets/net.onnx", "--window", 2, "--out", "voices-again")
     assert tree(place / "voices") == tree(place / "voices-again")
+
+
+def test_voices_from_weights_of_our_own_all_the_way(run: Run, place: Path) -> None:
+    written(place / "speakers.safetensors")
+    common = ["talks", "--model", "tiny", "--embedding", "speakers.safetensors"]
+    assert run(*common, "--out", "own-voices").code == 65
+    assert run("own-voices", command="validate").code == 0
+    digest = hashlib.sha256((place / "speakers.safetensors").read_bytes()).hexdigest()
+    name = f"speakers:speakers.safetensors@{digest[:12]}"
+    assert easy_load(place / "own-voices").manifest.settings["embedding"] == name
+    rows = list(sides(place / "own-voices").values())
+    assert {row["embedding_engine"] for row in rows} == {name}
+    heard = [row["speaker_embedding"] for row in rows if row["speaker_embedding"] is not None]
+    assert heard
+    assert all(np.linalg.norm(vector) == pytest.approx(1, abs=1e-5) for vector in heard)
 
 
 def test_a_set_that_was_moved_and_whose_tokenizer_is_gone(

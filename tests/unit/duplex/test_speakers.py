@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from duplexforge.duplex.corpus import Samples, Track, Utterance
 from duplexforge.duplex.fbank import Taper, fbank
 from duplexforge.duplex.speakers import embed_track, load_embedder, voice_of
 from duplexforge.errors import ConfigError, ModelError
+from duplexforge.models import weights_file
 from tests.duplex.network import speaker_network, weights
+from tests.unit.models.speakers_made import encoder, written
 
 RATE = 16_000
 
@@ -148,6 +151,42 @@ def test_what_cannot_be_heard_is_none(tmp_path: Path) -> None:
     assert embedder.embed(broken) is not None
     silent = load_embedder(f"onnx:{speaker_network(tmp_path / 'zero.onnx', zero=True)}")
     assert silent.embed(speech(2.0)) is None, "zeros would look like a voice"
+
+
+def test_an_encoder_of_our_own_is_an_engine(tmp_path: Path) -> None:
+    path = written(tmp_path / "speakers.safetensors", 4)
+    embedder = load_embedder(str(path))
+    sound = speech(2.0)
+    found = embedder.embed(sound)
+    assert found is not None
+    assert (found.dtype, found.shape) == (np.float32, (192,))
+    assert float(np.linalg.norm(found)) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(found, encoder(4).embed(sound), atol=1e-6)
+    assert embedder.embed(speech(0.99)) is None
+    assert embedder.embed(np.full(RATE * 2, 1e-6, np.float32)) is None
+    sound[5] = np.nan
+    assert embedder.embed(sound) is not None
+
+
+def test_its_name_tells_the_weights_and_no_place(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    one, same, other = (
+        load_embedder(str(written(tmp_path / place / "speakers.safetensors", seed))).name
+        for place, seed in ((".", 1), ("elsewhere", 1), (".", 2))
+    )
+    assert one == same != other
+    digest = hashlib.sha256((tmp_path / "elsewhere" / "speakers.safetensors").read_bytes()).hexdigest()
+    assert one == f"speakers:speakers.safetensors@{digest[:12]}"
+
+
+def test_weights_that_are_no_speaker_encoder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"there is no speaker encoder at .*none\.safetensors"):
+        load_embedder(str(tmp_path / "none.safetensors"))
+    (tmp_path / "x.safetensors").write_bytes(b"<html>not found</html>")
+    with pytest.raises(ModelError, match=r"x\.safetensors is no safetensors file"):
+        load_embedder(str(tmp_path / "x.safetensors"))
+    with pytest.raises(ModelError, match="holds no speaker encoder"):
+        load_embedder(str(weights_file.FOLDER / "base.safetensors"))
 
 
 def test_none_measures_nothing_and_reads_nothing() -> None:

@@ -12,6 +12,7 @@ from duplexforge.framing import DuplexFormat, audio_tokens
 from duplexforge.loading.collator import MODEL_INPUTS
 from duplexforge.loading.dataset import easy_load
 from tests.duplex.folder import write_folder
+from tests.duplex.thinker import configuration
 
 pytestmark = pytest.mark.heavy
 
@@ -25,37 +26,21 @@ def thinker() -> Iterator[Any]:
     """The model with every part of the real one, 128 mels and the real encoder's windows, and few and narrow layers."""
     import torch
     from transformers import Qwen3OmniMoeThinkerForConditionalGeneration
-    from transformers.models.qwen3_omni_moe.configuration_qwen3_omni_moe import Qwen3OmniMoeThinkerConfig
 
     torch.manual_seed(SEED)
     # Nothing here is large enough for more, and on a busy machine threads wait for each other.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    audio = {
-        "num_mel_bins": 128, "d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32,
-        "downsample_hidden_size": 8, "output_dim": 32, "n_window": 50, "n_window_infer": 800,
-    }  # fmt: skip
-    vision = {
-        "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32,
-        "deepstack_visual_indexes": [0],
-    }  # fmt: skip
-    text = {
-        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2,
-        "moe_intermediate_size": 16, "pad_token_id": None,
-        "rope_scaling": {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True},
-    }  # fmt: skip
-    config = Qwen3OmniMoeThinkerConfig(
-        audio_config=audio, vision_config=vision, text_config=text, audio_token_id=AUDIO, audio_start_token_id=1002,
-        image_token_id=1003, video_token_id=1004, vision_start_token_id=1005,
-    )  # fmt: skip
+    names = ("<|audio_pad|>", "<|audio_start|>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>")
+    ids = {name: AUDIO + place for place, name in enumerate(names)}
+    config = configuration(ids, vocab_size=VOCABULARY)
     yield Qwen3OmniMoeThinkerForConditionalGeneration(config)
     torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Three windows of unlike lengths."""
+def batches(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Three windows of unlike lengths in one batch, and then each in one of its own."""
     from duplexforge.loading.torch_dataset import TorchCollator, TorchDataset
 
     made = write_folder(
@@ -63,9 +48,16 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     data = easy_load(made.folder)
     collate = TorchCollator(data.format, audio_token_id=AUDIO, silence_weight=0.5)
-    found = collate([TorchDataset(data)[index] for index in (0, 1, 2)])
-    assert found["chunk_mask"].sum(axis=1).tolist() == [3, 2, 3]
+    items = [TorchDataset(data)[index] for index in (0, 1, 2)]
+    found = [collate(items), *(collate([item]) for item in items)]
+    assert found[0]["chunk_mask"].sum(axis=1).tolist() == [3, 2, 3]
     return found
+
+
+@pytest.fixture(scope="module")
+def batch(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """The three in one."""
+    return batches[0]
 
 
 def _inputs(batch: dict[str, Any]) -> dict[str, Any]:
@@ -94,22 +86,19 @@ def test_each_chunk_is_encoded_to_as_many_tokens_as_it_has_placeholders(thinker:
             torch.testing.assert_close(encoded[4 * chunk : 4 * chunk + 4], alone, rtol=0, atol=1e-5)
 
 
-def test_rows_meet_their_own_audio(thinker: Any, batch: dict[str, Any]) -> None:
+def test_rows_meet_their_own_audio(thinker: Any, batches: list[dict[str, Any]]) -> None:
     import torch
 
+    together, *alone = batches
     with torch.no_grad():
-        together = thinker(**_inputs(batch)).logits
-    chunks = batch["chunk_mask"].sum(dim=1).tolist()
-    for row, (first, count) in enumerate(zip(np.cumsum([0, *chunks]), chunks, strict=False)):
-        length = int(batch["attention_mask"][row].sum())
-        with torch.no_grad():
-            alone = thinker(
-                input_ids=batch["input_ids"][row : row + 1, :length],
-                attention_mask=batch["attention_mask"][row : row + 1, :length],
-                input_features=batch["input_features"][first : first + count],
-                feature_attention_mask=batch["feature_attention_mask"][first : first + count],
-            ).logits
-        torch.testing.assert_close(together[row, :length], alone[0], rtol=0, atol=1e-4)
+        logits = thinker(**_inputs(together)).logits
+        for row, one in enumerate(alone):
+            length = one["input_ids"].shape[1]
+            torch.testing.assert_close(logits[row, :length], thinker(**_inputs(one)).logits[0], rtol=0, atol=1e-4)
+        # The model is loud enough to tell: the first and the third window have as many chunks, and each other's audio.
+        other = _inputs(alone[0]) | {"input_features": alone[2]["input_features"]}
+        length = alone[0]["input_ids"].shape[1]
+        assert (thinker(**other).logits[0] - logits[0, :length]).abs().max() > 0.1
 
 
 def test_the_loss_is_that_of_text_and_silence_alone(thinker: Any, batch: dict[str, Any]) -> None:

@@ -66,3 +66,10 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, header: bytes) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
     with pytest.raises(ModelError, match="no safetensors file"):
         weights_file.read(path)
+
+
+def test_a_file_that_is_not_there_is_named_and_who_brings_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^cannot read the weights .*w\.safetensors: No such file or directory$"):
+        weights_file.read(tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match=r"none\.safetensors: .*; it comes with duplexforge: reinstall that$"):
+        weights_file.read(weights_file.FOLDER / "none.safetensors")
