@@ -24,6 +24,7 @@ from duplexforge.cli_publish import COMMANDS as PUBLISHING
 from duplexforge.cli_queue import queue_app
 from duplexforge.cli_s2s import export_onnx
 from duplexforge.cli_seed import search, seed_app
+from duplexforge.cli_serve import serve
 from duplexforge.cli_status import status
 from duplexforge.cli_train import train_app
 from duplexforge.cli_voices import voices_app
@@ -49,6 +50,7 @@ app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(duplex_app, name="duplex")
 app.add_typer(voices_app, name="voices")
 app.command()(autokick)
+app.command()(serve)
 for command in PUBLISHING:
     app.command()(command)
 

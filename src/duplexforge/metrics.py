@@ -46,6 +46,29 @@ AUTOKICK_REACTION = Histogram(
     "From a change seen to the scale written",
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )
+SERVE_STEP = Histogram(
+    "duplexforge_serve_step_seconds",
+    "One step of the model, to be held against the frame's budget",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1, 5),
+)
+SERVE_BUDGET = Gauge("duplexforge_serve_budget_seconds", "Seconds of a frame: what a step may take")
+SERVE_BATCH = Histogram(
+    "duplexforge_serve_batch_slots", "Slots that one step was made of", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+SERVE_SLOTS = Gauge("duplexforge_serve_slots", "Slots of the model by state", ["state"])
+SERVE_SECONDS = Counter(
+    "duplexforge_serve_seconds", "Seconds of sound heard, said, left out since the model was late", ["what"]
+)
+SERVE_LATE = Counter("duplexforge_serve_late_frames", "Pieces of answers that came later than they were to be heard")
+SERVE_READY = Gauge("duplexforge_serve_ready", "1 while a model is loaded and works")
+SERVE_SESSIONS = Gauge("duplexforge_serve_sessions", "Conversations that are open")
+SERVE_REFUSED = Counter("duplexforge_serve_refused", "Conversations that found no room, by what was full", ["why"])
+SERVE_CLOSED = Counter("duplexforge_serve_closed", "Connections by the code they were closed with", ["code"])
+SERVE_ANSWER = Histogram(
+    "duplexforge_serve_answer_seconds",
+    "From the user's last sound to the first of the answer, as the server sees it",
+    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10),
+)
 
 STATUS = {
     "tasks": ("duplexforge_queue_tasks", "Tasks of a queue by state", ["stage", "state"]),

@@ -27,6 +27,7 @@ from duplexforge.config.groups import (
     UploadSettings,
 )
 from duplexforge.config.load import Settings, environment_of, load, variables
+from duplexforge.config.serve import ServeSettings
 from duplexforge.config.train import TrainSettings
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ProcessSettings",
     "QueueSettings",
     "SeedSettings",
+    "ServeSettings",
     "Settings",
     "SqsSettings",
     "StatusSettings",

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from duplexforge.config.autokick import AutokickSettings
 from duplexforge.config.group import Group, OptionalFloat, OptionalInt, OptionalSecret, OptionalStr
 from duplexforge.config.networks import networks
+from duplexforge.config.serve import ServeSettings
 from duplexforge.config.train import TrainSettings
 
 
@@ -281,4 +282,5 @@ GROUPS: dict[str, tuple[type[Group], ...]] = {
     "autokick": (StoreSettings, QueueSettings, SqsSettings, AutokickSettings),
     "duplex": (StoreSettings, QueueSettings, UploadSettings),
     "train": (TrainSettings, StoreSettings, QueueSettings),
+    "serve": (ServeSettings,),
 }
