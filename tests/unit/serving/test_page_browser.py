@@ -144,6 +144,8 @@ def test_most_spoken_questions_get_their_answer(tmp_path: Path) -> None:
         assert "Priya, 220 Hz" in seen.page.locator("#speaker option").all_inner_texts()
         seen.page.select_option("#speaker", "female_young")
         seen.connect()
+        seen.until("() => document.querySelector('#roundtrip').textContent !== '–'")
+        assert not seen.page.is_visible("#notice")
         said = []
         for epoch in range(1, len(asked) + 1):
             seen.played(0.3)

@@ -51,6 +51,8 @@ def test_voices_and_controls_are_sent_as_they_are_chosen(tmp_path: Path) -> None
         wait_until(lambda: (seen.page.wait_for_timeout(20), config().get("speaker"))[1] == "ravi")
         assert config()["emotion"] == "neutral"
         assert "rate" not in config()
+        assert "other" not in config()
+        assert config()["blend"] == 0
         seen.page.select_option("#other", "male_young")
         seen.page.fill("#blend", "0.25")
         seen.page.fill("#pitch", "1.5")

@@ -40,7 +40,13 @@ export class Settings {
   /** The whole configuration. */
   config() {
     const names = [...CHOICES, ...NUMBERS, "interruption"].filter((name) => this.has(name));
-    return Object.fromEntries(names.map((name) => [name, this.value(name)]));
+    const found = Object.fromEntries(names.map((name) => [name, this.value(name)]));
+    if (found.other === "") {
+      // There is no name for no voice: a second one that has no share is none.
+      delete found.other;
+      found.blend = 0;
+    }
+    return found;
   }
 
   /** The settings that the server says hold. */
@@ -65,7 +71,7 @@ export class Settings {
   }
 
   change(target) {
-    const names = [target.name];
+    const names = target.name === "other" ? ["other", "blend"] : [target.name];
     // The model speaks an accent in the neutral emotion alone.
     if (target.name === "accent" && target.value && this.has("emotion")) {
       this.set("emotion", this.neutral());
