@@ -22,12 +22,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_a_dry_run_counts_and_writes_nothing(run: Run, tmp_path: Path) -> None:
-    done = run("dialogues", "--out", "corpus", "--dry-run", "--json", "--language", "te", "--variants", 2)
+    done = run(
+        "dialogues", "--out", "corpus", "--dry-run", "--json", "--language", "te", "--variants", 2, "--framed", 1
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     intents = domain.domain(["te"])
     assert told["intents"] == {"te": len(intents)}
-    assert told["pairs"]["train"] == 2 * sum(len(intent.ask) for intent in intents)
+    assert told["pairs"]["train"] == (2 + 1) * sum(len(intent.ask) for intent in intents)
     assert not list(tmp_path.iterdir())
 
 
