@@ -18,7 +18,8 @@ test: $(VENV)/.test  ## everything that needs no system package, under ten minut
 test-all: $(VENV)/.emilia .venv-localstack/.ready  ## the slow tests and those that want torch or system packages (installs Debian's ffmpeg when it can)
 	$(BIN)/python -m pip check
 	sh tests/system-packages.sh
-	$(PYTEST) -m "slow or system or heavy"
+	$(PYTEST) -m "(slow or system or heavy) and not realtime"
+	$(BIN)/python -m pytest -q -p no:xdist -m realtime
 
 test-cluster: $(VENV)/.test  ## the autokicker on a real control plane: KUBECONFIG (a cluster made for tests) or KUBEBUILDER_ASSETS
 	$(BIN)/python -m pytest -q -p no:xdist -m cluster tests/cluster

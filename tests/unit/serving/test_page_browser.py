@@ -11,9 +11,9 @@ import soundfile as sf
 from duplexforge.dialogues.domain import domain
 from duplexforge.models.s2s.opening import shipped
 from tests.unit.serving.browsing import STATE, Seen, microphone, page, sentence
-from tests.unit.serving.running import wait_until
+from tests.unit.serving.running import Running, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.realtime]
 
 QUESTIONS = Path(__file__).parents[1] / "models" / "questions"
 OVER = "epoch => document.querySelector(`#transcript [data-epoch='${epoch}'][data-over]`)"
@@ -102,12 +102,22 @@ def test_escape_interrupts_in_turn_mode_too(tmp_path: Path) -> None:
         assert seen.errors == []
 
 
+def heard_by(seen: Seen, server: Running, seconds: float) -> None:
+    """Until the model has heard so much."""
+    for _ in range(600):
+        if server.service.statistics()["engine"]["heard"] >= seconds:
+            return
+        seen.page.wait_for_timeout(100)
+    raise AssertionError(f"the model did not hear {seconds} s")
+
+
 def test_the_button_ends_a_turn_where_the_user_wants_to_say_so(tmp_path: Path) -> None:
     mic = microphone(tmp_path / "mic.wav", [sentence(), 20.0])
     with page(mic) as (seen, server):
         seen.page.select_option("#turns", "client")
         seen.connect()
-        seen.page.wait_for_timeout(1500)
+        # By what was heard and not by the clock: the browser may be slow to begin.
+        heard_by(seen, server, 2.5)
         assert server.service.statistics()["answers"] == 0
         seen.page.click("#commit")
         seen.played(0.5)

@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from tests.unit.serving.browsing import NOTICE, STATE, browsing, microphone, page, sentence
 from tests.unit.serving.running import running, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.realtime]
 
 KEY = "a-key-of-this-test"
 

@@ -12,7 +12,7 @@ import soxr
 from tests.unit.serving.browsing import Seen, browsing
 from tests.unit.serving.running import running
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.realtime]
 
 RATES = [
     (48_000, 16_000),
