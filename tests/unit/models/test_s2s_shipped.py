@@ -16,14 +16,11 @@ from duplexforge.dialogues.domain import domain
 from duplexforge.dialogues.pitch import median_pitch
 from duplexforge.models import audio_file
 from duplexforge.models.s2s.features import RATE, frames_of, log_mel
-from duplexforge.models.s2s.opening import Opened, open_s2s, shipped
+from duplexforge.models.s2s.opening import Opened, open_s2s
 from duplexforge.models.s2s.talk import Answer, Manner, Talk, generate
 from duplexforge.voices import VOICES
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shipped().is_file(), reason="no weights of a speech-to-speech model are shipped"),
-]
+pytestmark = pytest.mark.slow
 
 QUESTIONS = sorted(Path(__file__).with_name("questions").glob("*.flac"))
 

@@ -14,15 +14,12 @@ import pytest
 from duplexforge.dialogues.domain import domain
 from duplexforge.dialogues.pitch import median_pitch
 from duplexforge.models.s2s.features import RATE, log_mel
-from duplexforge.models.s2s.opening import open_s2s, shipped
+from duplexforge.models.s2s.opening import open_s2s
 from duplexforge.models.s2s.reading import Reading, read_aloud
 from duplexforge.models.s2s.talk import Manner
 from duplexforge.voices import ACCENTS, EMOTIONS, VOICES, Accent, Controls, find_emotion, manner_of, slerp
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shipped().is_file(), reason="no weights of a speech-to-speech model are shipped"),
-]
+pytestmark = pytest.mark.slow
 
 NEUTRAL = find_emotion("neutral")
 BLENDS = [(0, 2), (1, 3), (0, 1), (2, 3)]

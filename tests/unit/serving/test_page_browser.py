@@ -9,7 +9,6 @@ import pytest
 import soundfile as sf
 
 from duplexforge.dialogues.domain import domain
-from duplexforge.models.s2s.opening import shipped
 from tests.unit.serving.browsing import STATE, Seen, microphone, page, sentence
 from tests.unit.serving.running import Running, wait_until
 
@@ -143,7 +142,6 @@ def test_a_muted_microphone_is_not_heard(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shipped().is_file(), reason="no weights of a speech-to-speech model are shipped")
 def test_most_spoken_questions_get_their_answer(tmp_path: Path) -> None:
     known = {f"en-{intent.id}": intent.answer for intent in domain(("en",))}
     asked = sorted(QUESTIONS.glob("en-*.flac"))
